@@ -1,0 +1,122 @@
+"""One timed call of transformers' ``generate``: what the simple and the batched engine share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+from nbkit.engines.device_memory import PeakMemory
+from nbkit.engines.protocol import Batch, Prompt, Watch
+from nbkit.models import LoadedModel
+from nbkit.records import Output
+from nbkit.settings import Settings
+
+
+class TimedGenerate:
+    """Tokenises, generates and detokenises one batch, and keeps account of each step."""
+
+    def __init__(self, settings: Settings, loaded: LoadedModel, pad_to_multiple_of: int | None) -> None:
+        self._loaded = loaded
+        self._pad_to_multiple_of = pad_to_multiple_of
+        self._config = _greedy_config(settings, loaded)
+        self._peak_memory = PeakMemory(loaded.device)
+
+    def __call__(self, prompts: Sequence[Prompt], watch: Watch) -> Batch | None:
+        """The finished batch, or None if it was cancelled before its end."""
+        model, tokenizer = self._loaded.model, self._loaded.tokenizer
+        self._peak_memory.reset()
+        begin_s = watch.elapsed_s
+        inputs = tokenizer(
+            [prompt.text for prompt in prompts],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            pad_to_multiple_of=self._pad_to_multiple_of,
+            return_token_type_ids=False,
+        ).to(self._loaded.device)
+        tokenized_s = watch.elapsed_s
+        steps = _StepWatch(watch, self._loaded.device)
+        with torch.inference_mode():
+            sequences = model.generate(
+                **inputs, generation_config=self._config, stopping_criteria=StoppingCriteriaList([steps])
+            )
+        new = sequences[:, inputs.input_ids.shape[1] :].cpu()
+        decoded_s = watch.elapsed_s
+        if watch.cancelled:
+            return None
+        outputs = self._outputs(prompts, new)
+        end_s = watch.elapsed_s
+        return Batch(
+            outputs=outputs,
+            prompt_tokens=int(inputs.attention_mask.sum()),
+            padding_tokens=int((1 - inputs.attention_mask).sum()),
+            computed_tokens=new.numel(),
+            tokenize_s=tokenized_s - begin_s,
+            prefill_s=steps.first_token_s - tokenized_s,
+            decode_s=decoded_s - steps.first_token_s,
+            detokenize_s=end_s - decoded_s,
+            begin_s=begin_s,
+            end_s=end_s,
+            peak_memory_bytes=self._peak_memory.read(),
+        )
+
+    def _outputs(self, prompts: Sequence[Prompt], new: torch.Tensor) -> tuple[Output, ...]:
+        """Cut each row (tokens of one sequence) at its end-of-sequence token and decode it."""
+        rows = [_cut_at_end(row, self._config.eos_token_id) for row in new.tolist()]
+        texts = self._loaded.tokenizer.batch_decode([row for row, _ in rows], skip_special_tokens=True)
+        return tuple(
+            Output(prompt.index, text, len(row), "stop" if ended else "length")
+            for prompt, text, (row, ended) in zip(prompts, texts, rows, strict=True)
+        )
+
+
+class _StepWatch(StoppingCriteria):  # type: ignore[misc]
+    """Called by ``generate`` after each token: notes the first, reports, and ends a cancelled batch."""
+
+    def __init__(self, watch: Watch, device: torch.device) -> None:
+        self._watch = watch
+        self._device = device
+        self._tokens = 0
+        self.first_token_s = 0.0
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        if not self.first_token_s:
+            if self._device.type == "cuda":
+                # The token is there when the device is done, not when its work is queued.
+                torch.cuda.synchronize(self._device)
+            self.first_token_s = self._watch.elapsed_s
+        self._tokens += input_ids.shape[0]
+        self._watch.report(self._tokens)
+        return torch.full((input_ids.shape[0],), self._watch.cancelled, device=input_ids.device, dtype=torch.bool)
+
+
+def _greedy_config(settings: Settings, loaded: LoadedModel) -> Any:
+    """The model's own generation config, made greedy and cut to what the settings ask."""
+    config = copy.deepcopy(loaded.model.generation_config)
+    config.do_sample = False
+    # Left set, they make generate warn that greedy search does not use them.
+    config.temperature = config.top_p = config.top_k = None
+    config.max_length = None
+    config.max_new_tokens = settings.max_new_tokens
+    config.pad_token_id = loaded.tokenizer.pad_token_id
+    if settings.ignore_eos:
+        config.eos_token_id = None
+    elif config.eos_token_id is None:
+        config.eos_token_id = loaded.tokenizer.eos_token_id
+    return config
+
+
+def _cut_at_end(tokens: list[int], eos_token_id: int | list[int] | None) -> tuple[list[int], bool]:
+    """The tokens up to and with the first end-of-sequence token, and whether there was one.
+
+    What follows is padding that generate adds while other sequences go on.
+    """
+    ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id or ())
+    for position, token in enumerate(tokens):
+        if token in ends:
+            return tokens[: position + 1], True
+    return tokens, False

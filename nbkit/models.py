@@ -1,0 +1,219 @@
+"""Models: a short name, a hub id or a folder -> a local folder -> model and tokenizer on a device."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbkit.embedded_models import BUILDERS
+from nbkit.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+EMBEDDED = tuple(BUILDERS)
+"""Short names of the models that need no hub."""
+
+BUILD_BYTES = 1_000_000_000
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in evaluation mode and its tokenizer, on one device."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: str
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens, prompt and output together, that the model takes; None if it does not say."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def cache_folder() -> Path:
+    """Where built models live: ``$NBKIT_CACHE``, else ``nbkit`` in the user's cache."""
+    if chosen := os.environ.get("NBKIT_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "nbkit"
+
+
+def check_name(name: str) -> None:
+    """Refuse, without loading anything, a name that cannot be a model.
+
+    Raises
+    ------
+    ModelError
+        The name is neither a short name, nor a hub id, nor a folder with a model.
+    """
+    if name in EMBEDDED:
+        return
+    if Path(name).expanduser().is_dir():
+        _check_folder(Path(name).expanduser())
+    elif not _looks_like_hub_id(name):
+        raise ModelError(
+            f"unknown model {name!r}: not a folder here, not a hub id (owner/name), "
+            f"and not one of the models that need no hub: {', '.join(EMBEDDED)}."
+        )
+
+
+def locate(name: str, dtype: str, on_wait: Callable[[str], None] = lambda text: None) -> Path:
+    """The local folder of a model, built or downloaded if need be.
+
+    Parameters
+    ----------
+    name : str
+        A short name, a hub id or a folder.
+    dtype : str
+        The dtype it will be loaded in; embedded models have a folder for each.
+    on_wait : callable
+        Told, in a sentence, before something that takes long.
+
+    Raises
+    ------
+    ModelError
+        There is no such model here and none can be had; the message says why and
+        names the models that need no hub.
+    """
+    check_name(name)
+    if name in EMBEDDED:
+        built = _build_once(name, on_wait)
+        in_dtype = built / dtype
+        return in_dtype if in_dtype.is_dir() else built / "float32"
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else _download(name, on_wait)
+
+
+def load(
+    name: str, dtype: str = "auto", device: Any = "cpu", on_wait: Callable[[str], None] = lambda text: None
+) -> LoadedModel:
+    """Load model and tokenizer onto a device, in evaluation mode.
+
+    Only safetensors are read and no code that comes with a model is run.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be found, or its files cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    device = torch.device(device)
+    dtype = resolve_dtype(dtype, device)
+    folder = locate(name, dtype, on_wait)
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            device_map=None if device.type == "cpu" else {"": device},
+            **options,
+        )
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"model {name!r} does not fit on {device} in {dtype}; take a smaller model or a smaller dtype. ({error})"
+        ) from None
+    # Any error: damaged files surface as whatever the parser at hand raises.
+    except Exception as error:
+        raise ModelError(
+            f"cannot load model {name!r} from {folder}: {type(error).__name__}: {error}. "
+            "If its files are damaged, delete that folder and get them anew."
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LoadedModel(model.eval(), tokenizer, device, dtype)
+
+
+def resolve_dtype(dtype: str, device: Any) -> str:
+    """What ``auto`` means on a device: bfloat16 (else float16) on a GPU, float32 on a CPU."""
+    import torch
+
+    if dtype != "auto":
+        return dtype
+    if torch.device(device).type != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def _build_once(name: str, on_wait: Callable[[str], None]) -> Path:
+    """Build an embedded model's folder unless it is there; safe against a second process and a kill."""
+    from filelock import FileLock
+
+    shelf = cache_folder() / "models"
+    built = shelf / name
+    if built.is_dir():
+        return built
+    try:
+        shelf.mkdir(parents=True, exist_ok=True)
+        # The lock goes with its process, so a killed build blocks nobody.
+        with FileLock(shelf / f"{name}.lock"):
+            if not built.is_dir():
+                on_wait(f"preparing the embedded model {name} (once, about 20 s, into {shelf})")
+                _build_and_rename(name, built)
+    except OSError as error:
+        raise ModelError(
+            f"cannot prepare model {name!r} in {shelf}: {error.strerror or error}. "
+            "It needs about 1 GB; make room or set NBKIT_CACHE to another folder."
+        ) from error
+    return built
+
+
+def _build_and_rename(name: str, built: Path) -> None:
+    prefix = f".{name}-partial-"
+    for left_behind in built.parent.glob(prefix + "*"):
+        shutil.rmtree(left_behind)
+    if name != "tiny-random" and shutil.disk_usage(built.parent).free < BUILD_BYTES:
+        raise OSError(f"less than {BUILD_BYTES / 1e9:.0f} GB free")
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=built.parent))
+    try:
+        BUILDERS[name](partial)
+        partial.chmod(0o755)
+        # The folder appears under its name only when whole.
+        partial.rename(built)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no model: there is no config.json in it.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} holds no *.safetensors file; nbkit loads no other kind of weights.")
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    owner, _, model = name.partition("/")
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    return bool(owner and model) and set(owner + model) <= allowed and owner[0].isalnum() and model[0].isalnum()
+
+
+def _download(name: str, on_wait: Callable[[str], None]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), local_files_only=True))
+    except Exception:
+        on_wait(f"downloading {name} from the model hub")
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    # Any error: the hub's client raises its own, its HTTP library's and the system's.
+    except Exception as error:
+        raise ModelError(
+            f"cannot get model {name!r} from the model hub ({type(error).__name__}: {_first_line(error)}). "
+            f"If this machine has no way to the hub, use a folder or one of: {', '.join(EMBEDDED)}."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no details"])[0]

@@ -1,0 +1,367 @@
+"""Records: what came back from a generation, as plain data that outlives the session.
+
+Seconds named ``begin_s`` and ``end_s`` count from the moment the job was submitted,
+on one clock that all ranks of a machine share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nbkit.errors import InputError
+from nbkit.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA_VERSION = 1
+PARTS = ("tokenise", "prefill", "decode", "detokenise", "waiting", "gather", "other")
+"""Where a rank's seconds go; they add up to the wall time of the Run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The text generated for one prompt.
+
+    ``new_tokens`` counts the tokens the user gets, the end-of-sequence token
+    included. ``finish_reason`` is ``stop`` (end of sequence) or ``length``.
+    """
+
+    index: int
+    text: str
+    new_tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch on one rank.
+
+    Tokens: ``prompt_tokens`` were given and ``padding_tokens`` added to make the
+    prompts equally long; ``new_tokens`` are what users get; ``computed_tokens`` are
+    all positions the device decoded, those after a sequence's end included
+    (sequences x steps). Seconds: ``prefill_s`` runs until the first new token is
+    there (time to first token of the batch), ``decode_s`` from there to the last.
+    ``peak_memory_bytes`` is the most the device held during the batch; on a CPU, the
+    most the process has held so far.
+    """
+
+    rank: int
+    indices: tuple[int, ...]
+    prompt_tokens: int
+    padding_tokens: int
+    new_tokens: int
+    computed_tokens: int
+    tokenize_s: float
+    prefill_s: float
+    decode_s: float
+    detokenize_s: float
+    begin_s: float
+    end_s: float
+    peak_memory_bytes: int
+
+    @property
+    def steps(self) -> int:
+        """Decoding steps: tokens computed for each sequence."""
+        return self.computed_tokens // len(self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class RankRecord:
+    """One rank's account of a run, from the barrier before it to the end of the gather.
+
+    ``waiting_s`` is spent in the barrier until the slowest rank is done, ``gather_s``
+    in ``gather_object``. ``load_s`` (loading the model, 0 when it was there) lies
+    before ``begin_s`` and is no part of the run. ``gathered_prompts`` is what the
+    gather brought together from all ranks.
+    """
+
+    rank: int
+    world_size: int
+    node: str
+    pid: int
+    device: str
+    dtype: str
+    load_s: float
+    begin_s: float
+    end_s: float
+    waiting_s: float
+    gather_s: float
+    gathered_prompts: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came back from one generation.
+
+    ``outputs``, ``new_tokens`` and ``finish_reasons`` are in the prompts' order;
+    where a run was stopped early, unfinished prompts have ``None``, 0 and ``None``.
+    """
+
+    settings: Settings
+    prompts: list[str]
+    outputs: list[str | None]
+    new_tokens: list[int]
+    finish_reasons: list[str | None]
+    batches: list[BatchRecord]
+    ranks: list[RankRecord]
+    world_size: int
+    machine: dict[str, Any]
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @classmethod
+    def assemble(
+        cls,
+        settings: Settings,
+        prompts: Sequence[str],
+        finished: Sequence[tuple[BatchRecord, Sequence[Output]]],
+        ranks: Sequence[RankRecord],
+        world_size: int,
+        machine: dict[str, Any],
+    ) -> Run:
+        """Put the ranks' batches, in whatever order they came, into the prompts' order."""
+        by_index = {output.index: output for _, outputs in finished for output in outputs}
+        in_order = [by_index.get(index) for index in range(len(prompts))]
+        return cls(
+            settings=settings,
+            prompts=list(prompts),
+            outputs=[output.text if output else None for output in in_order],
+            new_tokens=[output.new_tokens if output else 0 for output in in_order],
+            finish_reasons=[output.finish_reason if output else None for output in in_order],
+            batches=sorted((record for record, _ in finished), key=lambda b: (b.begin_s, b.rank)),
+            ranks=sorted(ranks, key=lambda r: r.rank),
+            world_size=world_size,
+            machine=machine,
+        )
+
+    @property
+    def finished_prompts(self) -> int:
+        """Prompts that have an output."""
+        return sum(output is not None for output in self.outputs)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every prompt has an output."""
+        return self.finished_prompts == len(self.prompts)
+
+    @cached_property
+    def begin_s(self) -> float:
+        """When the first rank began, in seconds since the job was submitted."""
+        return min([r.begin_s for r in self.ranks] + [b.begin_s for b in self.batches], default=0.0)
+
+    @cached_property
+    def end_s(self) -> float:
+        """When the last rank ended, in seconds since the job was submitted."""
+        return max([r.end_s for r in self.ranks] + [b.end_s for b in self.batches], default=0.0)
+
+    @property
+    def wall_s(self) -> float:
+        """Wall time in seconds, from the first rank's begin to the last rank's end."""
+        return self.end_s - self.begin_s
+
+    @property
+    def total_new_tokens(self) -> int:
+        """Tokens that users get."""
+        return sum(self.new_tokens)
+
+    @property
+    def total_computed_tokens(self) -> int:
+        """Tokens the devices decoded, those after a sequence's end included."""
+        return sum(b.computed_tokens for b in self.batches)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Throughput: tokens that users get, per second of wall time."""
+        return self.total_new_tokens / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def computed_tokens_per_second(self) -> float:
+        """Tokens computed per second of wall time, whether or not a user gets them."""
+        return self.total_computed_tokens / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the prefill's positions that were padding, 0 to 1."""
+        padding = sum(b.padding_tokens for b in self.batches)
+        positions = padding + sum(b.prompt_tokens for b in self.batches)
+        return padding / positions if positions else 0.0
+
+    @property
+    def mean_ttft_s(self) -> float:
+        """Time to first token in seconds, from its batch's begin, a mean over prompts."""
+        weighted = sum((b.tokenize_s + b.prefill_s) * len(b.indices) for b in self.batches)
+        return weighted / self.finished_prompts if self.finished_prompts else 0.0
+
+    @property
+    def mean_tpot_s(self) -> float:
+        """Time per output token in seconds: decode seconds per step after the first."""
+        steps = sum(b.steps - 1 for b in self.batches)
+        return sum(b.decode_s for b in self.batches) / steps if steps else 0.0
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most memory any rank held, in bytes."""
+        return max((b.peak_memory_bytes for b in self.batches), default=0)
+
+    def time_parts(self, rank: int) -> dict[str, float]:
+        """Where one rank's seconds went: ``PARTS`` to seconds, adding up to ``wall_s``.
+
+        ``other`` is what no clock was set on: the loop between batches, and in a
+        stopped run the batch that was given up.
+        """
+        own = [b for b in self.batches if b.rank == rank]
+        parts = {
+            "tokenise": sum(b.tokenize_s for b in own),
+            "prefill": sum(b.prefill_s for b in own),
+            "decode": sum(b.decode_s for b in own),
+            "detokenise": sum(b.detokenize_s for b in own),
+            "waiting": sum(r.waiting_s for r in self.ranks if r.rank == rank),
+            "gather": sum(r.gather_s for r in self.ranks if r.rank == rank),
+        }
+        parts["other"] = self.wall_s - sum(parts.values())
+        return parts
+
+    def summary(self) -> dict[str, Any]:
+        """One row of a comparison: what was asked and what it brought, units in the names."""
+        return {
+            "engine": self.settings.engine,
+            "workers": self.world_size,
+            "batch size": 1 if self.settings.engine == "simple" else self.settings.batch_size,
+            "dtype": self.ranks[0].dtype if self.ranks else self.settings.dtype,
+            "prompts": f"{self.finished_prompts} of {len(self.prompts)}",
+            "new tokens": self.total_new_tokens,
+            "computed tokens": self.total_computed_tokens,
+            "wall s": round(self.wall_s, 2),
+            "tokens/s": round(self.tokens_per_second, 1),
+            "TTFT ms": round(1000 * self.mean_ttft_s, 1),
+            "TPOT ms": round(1000 * self.mean_tpot_s, 1),
+            "padding %": round(100 * self.padding_share, 1),
+            "peak MB": round(self.peak_memory_bytes / 1e6),
+        }
+
+    def table(self, of: Literal["outputs", "batches", "ranks"] = "outputs") -> pandas.DataFrame:
+        """A pandas table with one row a prompt, a batch or a rank."""
+        import pandas
+
+        if of == "outputs":
+            return pandas.DataFrame(
+                {
+                    "prompt": self.prompts,
+                    "output": self.outputs,
+                    "new_tokens": self.new_tokens,
+                    "finish_reason": self.finish_reasons,
+                }
+            )
+        if of == "batches":
+            return pandas.DataFrame([dataclasses.asdict(b) for b in self.batches])
+        if of == "ranks":
+            return pandas.DataFrame([dataclasses.asdict(r) | self.time_parts(r.rank) for r in self.ranks])
+        raise InputError(f"a Run has tables of outputs, batches and ranks, not of {of!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The Run as plain dicts, lists, strings and numbers."""
+        return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Run:
+        """The Run that ``to_dict`` gave.
+
+        Raises
+        ------
+        InputError
+            The data are not a Run, or of a schema version this nbkit does not know.
+        """
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if version != SCHEMA_VERSION:
+            raise InputError(
+                f"not a Run of schema version {SCHEMA_VERSION} (found {version!r}); "
+                "a newer file needs a newer nbkit, any other is no Run."
+            )
+        fields = {key: value for key, value in data.items() if key != "schema_version"}
+        try:
+            fields["settings"] = Settings(**fields["settings"])
+            fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
+            fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"the data of this Run are damaged: {error}.") from error
+
+    def save(self, path: str | Path) -> Path:
+        """Write the Run as JSON, whole or not at all, and return the path.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written.
+        """
+        return write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Read a Run that ``save`` wrote.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read or is not a Run.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not a saved Run: {error}.") from None
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def check_writable(path: str | Path) -> Path:
+    """The path, if a file can be written there: asked before work starts, not after.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be made or written, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; name another place.") from None
+
+
+def write_atomically(path: str | Path, text: str) -> Path:
+    """Write a text file so that a reader finds the old one or the whole new one.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written; what stood there before still does.
+    """
+    path = check_writable(path)
+    # Beside the target: a rename is atomic only within one file system.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,458 @@
+"""Dispatch: the thread in the notebook that gives jobs to the ranks and reads what they answer.
+
+One job runs at a time. All state belongs to the thread; others reach it by ``tell``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbkit.errors import JobCancelled, RankDied, RankError, WorkersError
+from nbkit.workers import wire
+from nbkit.workers.job import Emitted, Job, Log, Started
+from nbkit.workers.processes import Processes
+from nbkit.workers.rank_traceback import format_traceback
+
+START_TIMEOUT_S = 300.0
+REGROUP_TIMEOUT_S = 30.0
+ABORT_GRACE_S = 2.0
+CANCEL_GRACE_S = 15.0
+BLAME_S = 0.5
+EXIT_REPORT_S = 2.0
+
+Collect = Callable[[Job, list[Any], bool], Any]
+"""Makes a job's result of the values the ranks returned, in rank order; True: of what a stopped job had."""
+
+
+@dataclass
+class Assignment:
+    """A job with its call and the answers so far."""
+
+    job: Job
+    number: int
+    payload: bytes
+    with_context: bool
+    collect: Collect
+    waiting_for: set[int] = field(default_factory=set)
+    values: dict[int, Any] = field(default_factory=dict)
+    failures: list[tuple[int, wire.Raised]] = field(default_factory=list)
+    cancel_asked: bool = False
+
+    def collected(self, is_partial: bool) -> Any:
+        return self.collect(self.job, [self.values[rank] for rank in sorted(self.values)], is_partial)
+
+    def cancellation(self, message: str = "the job was cancelled") -> JobCancelled:
+        return JobCancelled(message, self.collected(is_partial=True))
+
+
+class Dispatcher(threading.Thread):
+    """Starts the processes, runs queued jobs on them one after another, and notices every end."""
+
+    def __init__(self, asked: int) -> None:
+        super().__init__(name="nbkit-dispatcher", daemon=True)
+        self.asked = asked
+        self.plan: wire.Plan | None = None
+        self.infos: list[wire.RankInfo] = []
+        self.start_error: WorkersError | None = None
+        self.settled = threading.Event()
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._bell, self._ear = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._ear, selectors.EVENT_READ, self._take_orders)
+        self._processes: Processes | None = None
+        self._waiting: deque[Assignment] = deque()
+        self._current: Assignment | None = None
+        self._lost_rank: int | None = None
+        self._group = 0
+        self._ready: set[int] = set()
+        self._deadlines: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._closed = False
+
+    # From any thread.
+
+    def tell(self, order: Callable[[], None]) -> None:
+        """Have ``order`` called on the dispatcher's thread."""
+        self._orders.put(order)
+        with contextlib.suppress(OSError):
+            self._bell.send(b"!")
+
+    def submit(self, assignment: Assignment) -> None:
+        self.tell(lambda: self._enqueue(assignment))
+
+    def cancel(self, job: Job) -> None:
+        self.tell(lambda: self._cancel(job))
+
+    def close(self) -> None:
+        """Cancel what runs, end the processes, end the thread; returns when it is done."""
+        if self.is_alive() and threading.current_thread() is not self:
+            self.tell(self._close)
+            self.join(timeout=10)
+
+    # On the dispatcher's thread from here on.
+
+    def run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            # A mistake of the kit's own must not leave anyone waiting.
+            self._close(WorkersError(f"the dispatcher of the workers failed: {error!r}"))
+            raise
+        finally:
+            self._bell.close()
+            self._ear.close()
+            self._selector.close()
+
+    def _serve(self) -> None:
+        self._start_processes()
+        while not self._closed:
+            for key, _ in self._selector.select(self._seconds_to_next_deadline()):
+                processes = self._processes
+                key.data()
+                if self._processes is not processes:
+                    break  # the keys left may belong to processes that are gone
+            self._meet_deadlines()
+
+    def _take_orders(self) -> None:
+        self._ear.recv(4096)
+        while not self._orders.empty():
+            self._orders.get()()
+
+    def _seconds_to_next_deadline(self) -> float | None:
+        if not self._deadlines:
+            return None
+        return max(0.0, min(when for when, _ in self._deadlines.values()) - time.monotonic())
+
+    def _meet_deadlines(self) -> None:
+        now = time.monotonic()
+        for name, (when, act) in list(self._deadlines.items()):
+            # Acting on one deadline may have called off another.
+            if when <= now and name in self._deadlines:
+                del self._deadlines[name]
+                act()
+
+    def _after(self, name: str, seconds: float, act: Callable[[], None]) -> None:
+        self._deadlines[name] = (time.monotonic() + seconds, act)
+
+    # Processes.
+
+    def _start_processes(self) -> None:
+        self.settled.clear()
+        self.start_error = None
+        self._lost_rank = None
+        self._group = 0
+        self._ready = set()
+        self._processes = Processes(self.asked)
+        self._listen(self._processes.control, self._on_host)
+        self._selector.register(self._processes.door, selectors.EVENT_READ, self._on_knock)
+        self._after("start", START_TIMEOUT_S, lambda: self._start_failed("they took too long to start"))
+
+    def _listen(self, channel: wire.Channel, take: Callable[[wire.Channel], None]) -> None:
+        self._selector.register(channel, selectors.EVENT_READ, lambda: take(channel))
+
+    def _on_knock(self) -> None:
+        assert self._processes is not None
+        try:
+            admitted = self._processes.admit()
+        except OSError:
+            admitted = None
+        if admitted is None:
+            self._selector.unregister(self._processes.door)
+            return
+        rank, channel = admitted
+        self._listen(channel, lambda channel: self._on_rank(rank, channel))
+
+    def _on_host(self, channel: wire.Channel) -> None:
+        try:
+            for message in channel.receive():
+                if isinstance(message, wire.Plan):
+                    self.plan = message
+                else:
+                    self._on_host_failed(message)
+        except EOFError:
+            self._on_host_failed(wire.HostFailed("their host process ended", {}))
+
+    def _on_host_failed(self, failed: wire.HostFailed) -> None:
+        if self._processes is None:
+            return
+        if not self.infos:
+            self._start_failed(failed.message)
+            return
+        exit_codes: dict[int, int | None] = {**failed.exit_codes}
+        if self.plan is not None and self.plan.world_size == 1:
+            # A single rank runs in the host itself.
+            exit_codes = {0: self._processes.host_exit_code(EXIT_REPORT_S)}
+        if exit_codes:
+            rank = self._lost_rank if self._lost_rank in exit_codes else next(iter(exit_codes))
+            self._lose_ranks(rank, exit_codes[rank])
+        else:
+            # The host is gone, and its ranks with it.
+            self._lose_ranks(None, self._processes.host_exit_code(EXIT_REPORT_S))
+
+    def _start_failed(self, why: str) -> None:
+        assert self._processes is not None
+        tail = self._processes.log_tail()
+        self._drop_processes()
+        message = f"the workers could not start: {why}"
+        # A sentence of the kit's own needs no log; anything else may.
+        if tail and "do not make sense" not in why:
+            message += f"\n\nThe end of their log:\n{tail}"
+        self.start_error = WorkersError(message)
+        self.settled.set()
+        for assignment in self._waiting:
+            _fail(assignment.job, self.start_error)
+        self._waiting.clear()
+
+    def _drop_processes(self) -> None:
+        """Kill the processes and forget them; the next job starts new ones."""
+        processes, self._processes = self._processes, None
+        self._deadlines.clear()
+        self.infos = []
+        if processes is None:
+            return
+        for key in list(self._selector.get_map().values()):
+            if key.fileobj is not self._ear:
+                self._selector.unregister(key.fileobj)
+        processes.kill()
+
+    # Ranks.
+
+    def _on_rank(self, rank: int, channel: wire.Channel) -> None:
+        try:
+            for message in channel.receive():
+                self._take_answer(rank, message)
+                if self._processes is None:
+                    return
+        except (EOFError, TimeoutError):
+            self._selector.unregister(channel)
+            if self._lost_rank is None:  # the launcher ends the other ranks after the first
+                self._lost_rank = rank
+                # The host, the ranks' parent, knows the exit code a moment later.
+                self._after("exit report", EXIT_REPORT_S, lambda: self._lose_ranks(rank, None))
+
+    def _take_answer(self, rank: int, message: Any) -> None:
+        if isinstance(message, wire.Ready):
+            self._on_ready(rank, message)
+            return
+        current = self._current
+        if current is None or message.job != current.number:
+            return
+        if isinstance(message, wire.RankLog):
+            current.job.add_event(Log(rank, message.stream, message.text))
+        elif isinstance(message, wire.RankEvent):
+            current.job.add_event(Emitted(rank, wire.load(message.payload)))
+        else:
+            self._on_answer(current, rank, message)
+
+    def _on_ready(self, rank: int, ready: wire.Ready) -> None:
+        assert self._processes is not None and self.plan is not None
+        if ready.group != self._group:
+            return
+        self._processes.infos[rank] = ready.info
+        self._ready.add(rank)
+        if len(self._ready) == self.plan.world_size:
+            self._deadlines.pop("start", None)
+            self.infos = [self._processes.infos[r] for r in range(self.plan.world_size)]
+            self.settled.set()
+            self._run_next()
+
+    def _on_answer(self, current: Assignment, rank: int, answer: wire.Returned | wire.Raised) -> None:
+        current.waiting_for.discard(rank)
+        if isinstance(answer, wire.Returned):
+            try:
+                current.values[rank] = wire.load(answer.payload)
+            except Exception as error:
+                _fail(current.job, WorkersError(f"rank {rank}'s return value cannot be read here: {error!r}"))
+        else:
+            current.failures.append((rank, answer))
+            if not current.cancel_asked and not answer.in_collective:
+                self._settle_failure()
+            elif "blame" not in self._deadlines:
+                # Most likely another rank failed first and its word is on the way.
+                self._after("blame", BLAME_S, self._settle_failure)
+            self._abort_ranks()
+        if not current.waiting_for:
+            self._finish(current)
+
+    def _lose_ranks(self, rank: int | None, exit_code: int | None) -> None:
+        processes = self._processes
+        if processes is None:
+            return
+        who, pid = "the host of the workers", processes.host_pid
+        if rank is not None:
+            who, pid = f"rank {rank}", processes.infos[rank].pid if rank in processes.infos else 0
+        message = f"{who} (process {pid}) {_how_it_ended(exit_code)}. The workers restart with the next job."
+        tail = processes.log_tail() if exit_code != -signal.SIGKILL else ""
+        if tail:
+            message += f"\n\nThe end of its log:\n{tail}"
+        started = bool(self.infos)
+        current, self._current = self._current, None
+        self._drop_processes()
+        if current is not None:
+            error = RankDied(rank, message) if rank is not None else WorkersError(message)
+            _fail(current.job, current.cancellation() if current.cancel_asked else error)
+        if not started:
+            self.start_error = WorkersError(message)
+            self.settled.set()
+        if self._waiting:
+            self._start_processes()
+
+    # Jobs.
+
+    def _enqueue(self, assignment: Assignment) -> None:
+        if self._closed:
+            _fail(assignment.job, WorkersError("these workers are closed; make new ones with nbkit.Workers()."))
+            return
+        self._waiting.append(assignment)
+        if self._processes is None:
+            self._start_processes()
+        elif self._is_idle:
+            self._run_next()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._current is None and self.plan is not None and len(self._ready) == self.plan.world_size
+
+    def _run_next(self) -> None:
+        if not self._waiting or self._processes is None or self.plan is None:
+            return
+        self._current = current = self._waiting.popleft()
+        current.job.set_running_or_notify_cancel()
+        if self.plan.note:
+            current.job.add_event(Log(None, "stdout", self.plan.note))
+        current.job.add_event(Started())
+        current.waiting_for = set(range(self.plan.world_size))
+        self._send_all(wire.RunJob(current.number, current.payload, current.with_context, current.job.submitted))
+
+    def _send_all(self, message: object, ranks: set[int] | None = None) -> None:
+        assert self._processes is not None
+        for rank, channel in self._processes.ranks.items():
+            if ranks is None or rank in ranks:
+                # A rank that is gone is noticed by its end-of-file.
+                with contextlib.suppress(OSError):
+                    channel.send(message)
+
+    def _cancel(self, job: Job) -> None:
+        for assignment in self._waiting:
+            if assignment.job is job:
+                self._waiting.remove(assignment)
+                _fail(job, JobCancelled())
+                return
+        current = self._current
+        if current is None or current.job is not job or current.cancel_asked:
+            return
+        current.cancel_asked = True
+        if current.with_context:
+            # The kit's own jobs stop by themselves at the next token, and keep the
+            # process group whole.
+            self._send_all(wire.Cancel(current.number))
+            self._after("cancel", CANCEL_GRACE_S, self._abort_ranks)
+        else:
+            self._abort_ranks()
+
+    def _abort_ranks(self) -> None:
+        """Free the ranks that have not answered; kill them if that does not help."""
+        current = self._current
+        if current is None or not current.waiting_for or "abort" in self._deadlines:
+            return
+        self._send_all(wire.Abort(current.number), current.waiting_for)
+        self._after("abort", ABORT_GRACE_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """The ranks do not answer an abort: end them; the next job starts new ones."""
+        current, self._current = self._current, None
+        self._drop_processes()
+        if current is not None:
+            if current.cancel_asked:
+                _fail(current.job, current.cancellation())
+            else:
+                _fail(current.job, _error_of(current))
+        if self._waiting:
+            self._start_processes()
+
+    def _settle_failure(self) -> None:
+        self._deadlines.pop("blame", None)
+        current = self._current
+        if current is not None and not current.cancel_asked and "exit report" not in self._deadlines:
+            _fail(current.job, _error_of(current))
+
+    def _finish(self, current: Assignment) -> None:
+        """Every rank has answered."""
+        if "exit report" in self._deadlines:
+            return  # a rank died: what the others say is a consequence
+        for name in ("abort", "cancel", "blame"):
+            self._deadlines.pop(name, None)
+        self._current = None
+        if current.cancel_asked:
+            _fail(current.job, current.cancellation())
+        elif current.failures:
+            _fail(current.job, _error_of(current))
+        elif not current.job.done():
+            try:
+                current.job.set_result(current.collected(is_partial=False))
+            except Exception as error:
+                _fail(current.job, error)
+        if current.failures:
+            self._regroup()
+        else:
+            self._run_next()
+
+    def _regroup(self) -> None:
+        self._group += 1
+        self._ready = set()
+        self._send_all(wire.Regroup(self._group))
+        self._after("start", REGROUP_TIMEOUT_S, self._give_up)
+
+    def _close(self, error: WorkersError | None = None) -> None:
+        self._closed = True
+        pending = [*self._waiting, *([self._current] if self._current else [])]
+        self._waiting.clear()
+        self._current = None
+        self._drop_processes()
+        self.settled.set()
+        for assignment in pending:
+            _fail(assignment.job, error or assignment.cancellation("the workers were closed"))
+
+
+def _fail(job: Job, error: BaseException) -> None:
+    if not job.done():
+        job.set_exception(error)
+
+
+def _error_of(assignment: Assignment) -> Exception:
+    """The first rank's error that is not the consequence of another's."""
+    genuine = [f for f in assignment.failures if not f[1].in_collective and not f[1].cancelled]
+    rank, raised = (genuine or assignment.failures)[0]
+    own = None
+    if raised.payload is not None:
+        with contextlib.suppress(Exception):
+            own = wire.load(raised.payload)
+    # The kit's own errors are written for the user and need no traceback.
+    if isinstance(own, Exception) and type(own).__module__ == "nbkit.errors":
+        return own
+    error = RankError(rank, raised.summary, format_traceback(raised))
+    error.__cause__ = own
+    return error
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "ended"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    if exit_code == -signal.SIGKILL:
+        return (
+            f"was killed ({name}); if nobody did that on purpose, the machine ran out of memory: "
+            "take a smaller model, a smaller batch size or fewer workers"
+        )
+    return f"was ended by {name}"

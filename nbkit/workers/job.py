@@ -1,0 +1,157 @@
+"""Job: one piece of work given to the workers: a future with live events."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nbkit.errors import JobCancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The ranks have been given the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A line a rank printed (``rank`` is None for the kit's own words)."""
+
+    rank: int | None
+    stream: str
+    text: str
+
+    @property
+    def labelled(self) -> str:
+        """The line with its rank in front."""
+        return f"[{'nbkit' if self.rank is None else f'rank {self.rank}'}] {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A value the running function sent while it ran."""
+
+    rank: int
+    value: Any
+
+
+Event = Started | Log | Emitted
+
+
+class Job(concurrent.futures.Future[Any]):
+    """Work in progress on the workers. ``result()`` waits; ``events()`` watches; ``cancel()`` stops.
+
+    Made by ``Workers.submit``. A cancelled job raises ``JobCancelled`` from
+    ``result()``, with what was finished in its ``partial``.
+    """
+
+    def __init__(self, name: str, ask_cancel: Callable[[Job], None]) -> None:
+        super().__init__()
+        self.name = name
+        self.submitted = time.monotonic()
+        self._ask_cancel = ask_cancel
+        self._events: list[Event] = []
+        self._news = threading.Condition()
+        self._printed = 0
+        self.add_done_callback(lambda _: self._wake())
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name}: {self.status}>"
+
+    @property
+    def status(self) -> str:
+        """``queued``, ``running``, ``finished``, ``cancelled`` or ``failed``."""
+        if not self.done():
+            return "running" if self.running() else "queued"
+        if self.cancelled():
+            return "cancelled"
+        return "failed" if self.exception() else "finished"
+
+    def cancelled(self) -> bool:
+        """Whether the job was cancelled before it finished."""
+        return self.done() and isinstance(self.exception(), JobCancelled)
+
+    def cancel(self) -> bool:
+        """Stop the job; the workers stay. False if it had already ended."""
+        if self.done():
+            return False
+        self._ask_cancel(self)
+        return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the result, printing the ranks' lines as they come.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            The most seconds to wait; the job goes on after a ``TimeoutError``.
+
+        Raises
+        ------
+        RankError
+            The function raised on a rank.
+        RankDied, WorkersError
+            A rank's process ended, or the workers could not start.
+        JobCancelled
+            The job was cancelled.
+        TimeoutError
+            It took longer than ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.done():
+            with self._news:
+                if not self.done() and self._printed == len(self._events):
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        raise TimeoutError(f"job {self.name!r} is still {self.status} after {timeout} s; it goes on.")
+                    self._news.wait(left)
+            self._print_logs()
+        self._print_logs()
+        return super().result()
+
+    def events(self, timeout: float | None = None) -> Iterator[Event | None]:
+        """Every event from the first on, as it comes, until the job has ended.
+
+        With a ``timeout`` in seconds, ``None`` is yielded whenever nothing came for
+        so long: a beat to redraw at.
+        """
+        position = 0
+        while True:
+            with self._news:
+                if position == len(self._events) and not self.done():
+                    self._news.wait(timeout)
+                new = self._events[position:]
+                ended = self.done()
+            yield from new
+            position += len(new)
+            if ended and not new:
+                return
+            if not new and timeout is not None:
+                yield None
+
+    def emitted(self) -> list[Emitted]:
+        """The values emitted so far, in the order they came."""
+        with self._news:
+            return [event for event in self._events if isinstance(event, Emitted)]
+
+    def add_event(self, event: Event) -> None:
+        """Called by the dispatcher: append an event and wake who waits."""
+        with self._news:
+            self._events.append(event)
+            self._news.notify_all()
+
+    def _wake(self) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def _print_logs(self) -> None:
+        with self._news:
+            new, self._printed = self._events[self._printed :], len(self._events)
+        for event in new:
+            if isinstance(event, Log):
+                print(event.labelled, file=sys.stderr if event.stream == "stderr" else sys.stdout, flush=True)

@@ -1,0 +1,258 @@
+"""Rank: the loop of one worker process, from joining the process group to leaving it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from nbkit import models
+from nbkit.workers import wire
+from nbkit.workers.log_stream import LogStream
+
+ABORT_SIGNAL = signal.SIGUSR1
+
+
+class JobAborted(BaseException):
+    """Raised in a running job to end it. Not an Exception: a job's own ``except`` should not keep it."""
+
+
+class RankContext:
+    """What a rank gives to the kit's own jobs beside accelerate: events up, a stop flag, a loaded model."""
+
+    def __init__(self, channel: wire.Channel) -> None:
+        self._channel = channel
+        self._job: wire.RunJob | None = None
+        self._cancelled_job: int | None = None
+        self._loaded: tuple[tuple[str, str], models.LoadedModel] | None = None
+
+    def begin(self, job: wire.RunJob) -> None:
+        """Turn to a new job."""
+        self._job = job
+
+    def cancel(self, job: int) -> None:
+        """Let a job, running or yet to begin, see that it should stop."""
+        self._cancelled_job = job
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job was asked to stop."""
+        return self._job is not None and self._job.job == self._cancelled_job
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the job was submitted, on the clock all ranks of this machine share."""
+        assert self._job is not None
+        return time.monotonic() - self._job.submitted
+
+    def emit(self, value: object) -> None:
+        """Send a value to the job's events in the notebook."""
+        assert self._job is not None
+        self._channel.send(wire.RankEvent(self._job.job, wire.dump(value)))
+
+    def load_model(self, name: str, dtype: str, device: Any) -> tuple[models.LoadedModel, float]:
+        """The model, kept between jobs, and the seconds it took to load it now (0 if it was there)."""
+        key = (name, models.resolve_dtype(dtype, device))
+        if self._loaded is not None and self._loaded[0] == key:
+            return self._loaded[1], 0.0
+        # Dropped before the next one is loaded, so that two never need memory at once.
+        self._loaded = None
+        began = time.monotonic()
+        loaded = models.load(name, dtype, device, on_wait=print)
+        self._loaded = (key, loaded)
+        return loaded, time.monotonic() - began
+
+
+class Rank:
+    """One rank: a thread that reads messages, and the main thread that runs jobs."""
+
+    def __init__(self, channel: wire.Channel) -> None:
+        self._channel = channel
+        self._context = RankContext(channel)
+        self._inbox: queue.SimpleQueue[wire.RunJob | wire.Regroup] = queue.SimpleQueue()
+        self._running: int | None = None
+        self._aborting: int | None = None
+        self._backend: str | None = None
+
+    def serve(self) -> None:
+        """Join the group, then run jobs for as long as the notebook is there."""
+        signal.signal(ABORT_SIGNAL, self._on_abort_signal)
+        sys.stdout = LogStream(self._send_log, "stdout")
+        sys.stderr = LogStream(self._send_log, "stderr")
+        threading.Thread(target=self._read, name="nbkit-rank-reader", daemon=True).start()
+        self._join_group(0)
+        while True:
+            message = self._inbox.get()
+            if isinstance(message, wire.RunJob):
+                self._run(message)
+            else:
+                self._join_group(message.group)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                for message in self._channel.receive():
+                    self._take(message)
+        except EOFError:
+            # The notebook is gone: end the host and all ranks at once, whatever
+            # they are doing, so that none keeps memory of a device.
+            os.killpg(0, signal.SIGKILL)
+
+    def _take(self, message: Any) -> None:
+        if isinstance(message, wire.Cancel):
+            self._context.cancel(message.job)
+        elif isinstance(message, wire.Abort):
+            self._abort(message.job)
+        else:
+            self._inbox.put(message)
+
+    def _abort(self, job: int) -> None:
+        self._aborting = job
+        self._context.cancel(job)
+        if job == self._running:
+            signal.pthread_kill(threading.main_thread().ident or 0, ABORT_SIGNAL)
+            _abort_nccl()
+
+    def _on_abort_signal(self, *_: object) -> None:
+        if self._running is not None and self._running == self._aborting:
+            self._aborting = None
+            raise JobAborted
+
+    def _run(self, job: wire.RunJob) -> None:
+        _forget_accelerator()
+        self._context.begin(job)
+        try:
+            self._running = job.job
+            try:
+                if self._aborting == job.job:
+                    raise JobAborted
+                fn, args, kwargs = wire.load(job.payload)
+                value = fn(self._context, *args, **kwargs) if job.with_context else fn(*args, **kwargs)
+                answer: wire.Returned | wire.Raised = self._returned(job.job, value)
+            finally:
+                self._running = None
+        except BaseException as error:
+            answer = _raised(job.job, error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self._channel.send(answer)
+        if isinstance(answer, wire.Raised):
+            # Frees the ranks that wait in a collective for this one: gloo wakes
+            # them when a peer's connections close.
+            _leave_group()
+
+    def _returned(self, job: int, value: object) -> wire.Returned:
+        try:
+            return wire.Returned(job, wire.dump(value))
+        except Exception as error:
+            raise TypeError(
+                f"the return value, a {type(value).__name__}, cannot be sent to the notebook ({error}); "
+                "return plain data: numbers, strings, lists, dicts, arrays, tensors."
+            ) from None
+
+    def _join_group(self, group: int) -> None:
+        from accelerate import PartialState
+        from accelerate.state import AcceleratorState
+
+        _leave_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if group > 0 and self._backend is not None:
+            _init_new_group(self._backend, group)
+        use_cpu = os.environ.get("ACCELERATE_USE_CPU") == "1"
+        state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if os.environ.get("NBKIT_SHARED_GPUS") else {}))
+        self._backend = state.backend
+        self._channel.send(wire.Ready(_rank_info(state), group))
+
+    def _send_log(self, stream: str, text: str) -> None:
+        job = self._running
+        if job is not None:
+            self._channel.send(wire.RankLog(job, stream, text))
+
+
+def _rank_info(state: Any) -> wire.RankInfo:
+    import torch
+
+    from nbkit.machine import processor_name
+
+    device = state.device
+    return wire.RankInfo(
+        rank=state.process_index,
+        local_rank=state.local_process_index,
+        world_size=state.num_processes,
+        node=socket.gethostname(),
+        pid=os.getpid(),
+        device="cpu" if device.type == "cpu" else str(device),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
+        backend=state.backend,
+    )
+
+
+def _raised(job: int, error: BaseException) -> wire.Raised:
+    payload = None
+    with contextlib.suppress(Exception):
+        payload = wire.dump(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    # The first frame is this file's; the user's code begins after it.
+    own = tuple(wire.Frame(f.filename, f.lineno or 0, f.name) for f in frames if f.filename != __file__)
+    return wire.Raised(
+        job=job,
+        summary="".join(traceback.format_exception_only(error)).strip(),
+        frames=own,
+        details="".join(traceback.format_exception(error)) if error.__cause__ or error.__context__ else "",
+        payload=payload,
+        cancelled=isinstance(error, JobAborted),
+        in_collective=_is_collective_error(error),
+    )
+
+
+def _is_collective_error(error: BaseException) -> bool:
+    import torch
+
+    text = str(error)
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "NCCL", "ProcessGroup"))
+    )
+
+
+def _forget_accelerator() -> None:
+    """Let a job choose its own Accelerator options; the process group underneath stays."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    AcceleratorState._reset_state(reset_partial_state=False)
+    GradientState._reset_state()
+
+
+def _init_new_group(backend: str, group: int) -> None:
+    """A process group with keys of its own: under the old ones the launcher's store, which
+    outlives a group, still has the addresses of the group that was left."""
+    import torch.distributed as dist
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=False)
+    own_keys = PrefixStore(f"nbkit-group-{group}", store)
+    dist.init_process_group(backend, store=own_keys, rank=rank, world_size=world_size)
+
+
+def _leave_group() -> None:
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        with contextlib.suppress(Exception):
+            dist.destroy_process_group()
+
+
+def _abort_nccl() -> None:
+    """Wake the main thread out of an NCCL collective; gloo's end when a peer leaves."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized() and dist.get_backend() == "nccl":
+        with contextlib.suppress(Exception):
+            dist.distributed_c10d._abort_process_group()

@@ -1,0 +1,234 @@
+"""Wire: the messages between the notebook and the ranks, and the sockets they travel on.
+
+Knows nothing of what a job does. Everything travels on socketpairs that processes
+inherit or hand to each other: nothing listens, so there is no port and no password,
+and when one side dies the other reads end-of-file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import marshal
+import pickle
+import socket
+import struct
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+KNOCK = struct.Struct("!I")
+"""What a rank sends with its end of a socketpair: its number."""
+
+_LENGTH = struct.Struct("!Q")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RankInfo:
+    """Who a rank is: its place, its process and its device."""
+
+    rank: int
+    local_rank: int
+    world_size: int
+    node: str
+    pid: int
+    device: str
+    device_name: str
+    backend: str | None
+
+
+# From the host to the notebook.
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the host is about to start."""
+
+    world_size: int
+    device_type: str
+    gpus: int
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostFailed:
+    """The host could not start the ranks, or lost them."""
+
+    message: str
+    exit_codes: dict[int, int]
+
+
+# From a rank to the notebook.
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The rank is in its process group and waits for jobs."""
+
+    info: RankInfo
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankLog:
+    """A line the rank printed."""
+
+    job: int
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankEvent:
+    """A value the running function emitted, pickled."""
+
+    job: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The function's return value, pickled."""
+
+    job: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One traceback entry; the notebook, which has its cells' source, adds the line."""
+
+    filename: str
+    lineno: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The function raised. ``in_collective``: most likely because another rank had left."""
+
+    job: int
+    summary: str
+    frames: tuple[Frame, ...]
+    details: str
+    payload: bytes | None
+    cancelled: bool
+    in_collective: bool
+
+
+# From the notebook to a rank.
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """Call the pickled function. ``submitted`` is the job's zero on the monotonic clock."""
+
+    job: int
+    payload: bytes
+    with_context: bool
+    submitted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Ask the job to stop by itself at its next check."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Raise in the job now, and leave whatever collective it waits in."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class Regroup:
+    """Join a new process group: the last one was left in the middle of a job."""
+
+    group: int
+
+
+class Channel:
+    """Whole pickled messages over a stream socket; ``send`` may be called from any thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._sending = threading.Lock()
+        self._received = bytearray()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: object) -> None:
+        """Send one message.
+
+        Raises
+        ------
+        OSError
+            The other side is gone, or (with a timeout set) does not read.
+        """
+        body = pickle.dumps(message, protocol=5)
+        with self._sending:
+            self._socket.sendall(_LENGTH.pack(len(body)) + body)
+
+    def receive(self) -> Iterator[Any]:
+        """Wait for bytes, then yield the messages that are complete.
+
+        Raises
+        ------
+        EOFError
+            The other side is gone.
+        """
+        try:
+            chunk = self._socket.recv(_CHUNK)
+        except ConnectionError:
+            chunk = b""
+        if not chunk:
+            raise EOFError
+        self._received += chunk
+        while len(self._received) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
+            if len(self._received) < end:
+                return
+            body = bytes(memoryview(self._received)[_LENGTH.size : end])
+            del self._received[:end]
+            yield pickle.loads(body)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles functions from cells so that a traceback still knows their cell, and tensors without their device."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.CodeType):
+            # cloudpickle drops the file name, by which the notebook finds the source.
+            return marshal.loads, (marshal.dumps(obj),)
+        # The notebook must touch no device: tensors arrive there on the CPU.
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(obj, torch.Tensor) and obj.device.type != "cpu":
+            return obj.detach().cpu().__reduce_ex__(5)
+        return super().reducer_override(obj)
+
+
+def dump(value: object) -> bytes:
+    """Pickle a rank's value, or a call (function, args, kwargs), whose function may come from a cell."""
+    buffer = io.BytesIO()
+    _ByValue(buffer, protocol=5).dump(value)
+    return buffer.getvalue()
+
+
+def load(payload: bytes) -> Any:
+    """What ``dump`` pickled."""
+    return pickle.loads(payload)
