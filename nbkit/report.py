@@ -1,0 +1,81 @@
+"""Report: one HTML file with the figures and tables of some Runs, readable without a network."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from nbkit import figures
+from nbkit.records import Run, write_atomically
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+table {{ border-collapse: collapse; margin: 1rem 0; }}
+th, td {{ border-bottom: 1px solid #ddd; padding: .35rem .7rem; text-align: right; vertical-align: top; }}
+th:first-child, td:first-child, .text td {{ text-align: left; }}
+pre {{ white-space: pre-wrap; margin: 0; font: inherit; }}
+</style></head><body>
+<h1>{title}</h1>
+{body}
+</body></html>
+"""
+OUTPUTS_SHOWN = 10
+
+
+def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit demo") -> Path:
+    """Write the report of named Runs and return its path.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    first = next(iter(runs.values()))
+    sections = [
+        _machine_line(first),
+        html_table([run.summary() for run in runs.values()]),
+        # plotly.js goes into the file once, with the first figure.
+        figures.comparison(runs).to_html(full_html=False, include_plotlyjs=True),
+    ]
+    for name, run in runs.items():
+        sections.append(f"<h2>{html.escape(name)}</h2>")
+        for figure in (figures.run_timeline(run), figures.time_parts(run)):
+            sections.append(figure.to_html(full_html=False, include_plotlyjs=False))
+        sections.append(_outputs_table(run))
+    return write_atomically(path, _PAGE.format(title=html.escape(title), body="\n".join(sections)))
+
+
+def html_table(rows: Iterable[Mapping[str, object]]) -> str:
+    """An HTML table of rows with the same columns; every value is escaped."""
+    listed = list(rows)
+    if not listed:
+        return ""
+    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in listed[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>" for row in listed
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _machine_line(run: Run) -> str:
+    machine = run.machine
+    devices = sorted({rank.device for rank in run.ranks})
+    memory_gb = machine["memory_bytes"] / 1e9
+    words = (
+        f"Model {run.settings.model} on {', '.join(devices)} of {machine['node']}: {machine['processor']}, "
+        f"{machine['cores']} cores, {memory_gb:.0f} GB; {run.created}."
+    )
+    return f"<p>{html.escape(words)}</p>"
+
+
+def _outputs_table(run: Run) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(prompt)}</td><td><pre>{html.escape(output or '')}</pre></td></tr>"
+        for prompt, output in list(zip(run.prompts, run.outputs, strict=True))[:OUTPUTS_SHOWN]
+    )
+    table = f'<table class="text"><tr><th>prompt</th><th>output</th></tr>{rows}</table>'
+    shown = min(OUTPUTS_SHOWN, len(run.prompts))
+    return f"<details><summary>The first {shown} outputs</summary>{table}</details>"
