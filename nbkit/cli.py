@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from nbkit.errors import InputError, JobCancelled, NbkitError
-from nbkit.prompts import first_lines, read_prompts
 from nbkit.progress import RunProgress
+from nbkit.prompts import first_lines, read_prompts
 from nbkit.records import Run, check_writable, write_atomically
 from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, Settings
 from nbkit.workers import Emitted, Job, Log, Workers

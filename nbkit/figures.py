@@ -132,9 +132,9 @@ def _comparison_title(runs: Mapping[str, Run]) -> str:
     ranked = sorted(runs, key=lambda name: runs[name].tokens_per_second)
     slowest, fastest = ranked[0], ranked[-1]
     if not runs[slowest].tokens_per_second:
-        return f"{fastest} has the highest throughput"
+        return f"{fastest}: the highest throughput"
     ratio = runs[fastest].tokens_per_second / runs[slowest].tokens_per_second
-    return f"{fastest} has {ratio:.1f} times the throughput of {slowest}"
+    return f"{fastest}: {ratio:.1f} times the throughput of {slowest}"
 
 
 def _largest_part(by_rank: Mapping[int, Mapping[str, float]]) -> str:
@@ -148,6 +148,7 @@ def _styled(figure: go.Figure, title: str, height: int) -> go.Figure:
         title={"text": title, "font": {"size": 17}, "x": 0.01, "xanchor": "left"},
         font={"size": 14},
         height=height,
+        autosize=True,
         margin={"l": 70, "r": 20, "t": 80, "b": 55},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "left", "x": 0.0},
     )

@@ -14,9 +14,7 @@ _PAGE = """<!doctype html>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222; }}
 table {{ border-collapse: collapse; margin: 1rem 0; }}
-th, td {{ border-bottom: 1px solid #ddd; padding: .35rem .7rem; text-align: right; vertical-align: top; }}
-th:first-child, td:first-child, .text td {{ text-align: left; }}
-pre {{ white-space: pre-wrap; margin: 0; font: inherit; }}
+th, td {{ border-bottom: 1px solid #ddd; }}
 </style></head><body>
 <h1>{title}</h1>
 {body}
@@ -53,11 +51,23 @@ def html_table(rows: Iterable[Mapping[str, object]]) -> str:
     listed = list(rows)
     if not listed:
         return ""
-    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in listed[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>" for row in listed
-    )
+    head = "".join(_cell("th", column) for column in listed[0])
+    body = "".join("<tr>" + "".join(_cell("td", value) for value in row.values()) + "</tr>" for row in listed)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def text_table(run: Run, most: int) -> str:
+    """An HTML table of the first ``most`` prompts with their outputs: model text is shown as text."""
+    pairs = list(zip(run.prompts, run.outputs, strict=True))[:most]
+    rows = ({"prompt": prompt.strip(), "output": (output or "").strip()} for prompt, output in pairs)
+    return html_table(rows)
+
+
+def _cell(tag: str, value: object) -> str:
+    # Styled here: in a notebook the page's own style sheet would centre text and break words.
+    align = "right" if isinstance(value, int | float) else "left"
+    style = f"text-align:{align};vertical-align:top;white-space:pre-wrap;padding:2px 10px"
+    return f'<{tag} style="{style}">{html.escape(str(value))}</{tag}>'
 
 
 def _machine_line(run: Run) -> str:
@@ -72,10 +82,5 @@ def _machine_line(run: Run) -> str:
 
 
 def _outputs_table(run: Run) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(prompt)}</td><td><pre>{html.escape(output or '')}</pre></td></tr>"
-        for prompt, output in list(zip(run.prompts, run.outputs, strict=True))[:OUTPUTS_SHOWN]
-    )
-    table = f'<table class="text"><tr><th>prompt</th><th>output</th></tr>{rows}</table>'
     shown = min(OUTPUTS_SHOWN, len(run.prompts))
-    return f"<details><summary>The first {shown} outputs</summary>{table}</details>"
+    return f"<details><summary>The first {shown} outputs</summary>{text_table(run, OUTPUTS_SHOWN)}</details>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,15 @@ class TimedGenerate:
     def __init__(self, settings: Settings, loaded: LoadedModel, pad_to_multiple_of: int | None) -> None:
         self._loaded = loaded
         self._pad_to_multiple_of = pad_to_multiple_of
-        self._config = _greedy_config(settings, loaded)
+        self._eos_token_id = None if settings.ignore_eos else _eos_token_id(loaded)
+        # As keywords: in a generation config, None means the model's own value, and
+        # eos_token_id=None would not switch the end of sequence off.
+        self._options = {
+            "do_sample": False,
+            "max_new_tokens": settings.max_new_tokens,
+            "pad_token_id": loaded.tokenizer.pad_token_id,
+            "eos_token_id": self._eos_token_id,
+        }
         self._peak_memory = PeakMemory(loaded.device)
 
     def __call__(self, prompts: Sequence[Prompt], watch: Watch) -> Batch | None:
@@ -41,9 +48,7 @@ class TimedGenerate:
         tokenized_s = watch.elapsed_s
         steps = _StepWatch(watch, self._loaded.device)
         with torch.inference_mode():
-            sequences = model.generate(
-                **inputs, generation_config=self._config, stopping_criteria=StoppingCriteriaList([steps])
-            )
+            sequences = model.generate(**inputs, **self._options, stopping_criteria=StoppingCriteriaList([steps]))
         new = sequences[:, inputs.input_ids.shape[1] :].cpu()
         decoded_s = watch.elapsed_s
         if watch.cancelled:
@@ -66,7 +71,7 @@ class TimedGenerate:
 
     def _outputs(self, prompts: Sequence[Prompt], new: torch.Tensor) -> tuple[Output, ...]:
         """Cut each row (tokens of one sequence) at its end-of-sequence token and decode it."""
-        rows = [_cut_at_end(row, self._config.eos_token_id) for row in new.tolist()]
+        rows = [_cut_at_end(row, self._eos_token_id) for row in new.tolist()]
         texts = self._loaded.tokenizer.batch_decode([row for row, _ in rows], skip_special_tokens=True)
         return tuple(
             Output(prompt.index, text, len(row), "stop" if ended else "length")
@@ -94,20 +99,10 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
         return torch.full((input_ids.shape[0],), self._watch.cancelled, device=input_ids.device, dtype=torch.bool)
 
 
-def _greedy_config(settings: Settings, loaded: LoadedModel) -> Any:
-    """The model's own generation config, made greedy and cut to what the settings ask."""
-    config = copy.deepcopy(loaded.model.generation_config)
-    config.do_sample = False
-    # Left set, they make generate warn that greedy search does not use them.
-    config.temperature = config.top_p = config.top_k = None
-    config.max_length = None
-    config.max_new_tokens = settings.max_new_tokens
-    config.pad_token_id = loaded.tokenizer.pad_token_id
-    if settings.ignore_eos:
-        config.eos_token_id = None
-    elif config.eos_token_id is None:
-        config.eos_token_id = loaded.tokenizer.eos_token_id
-    return config
+def _eos_token_id(loaded: LoadedModel) -> int | list[int] | None:
+    """The token, or tokens, that end a sequence: the model's own word, else its tokenizer's."""
+    own: int | list[int] | None = loaded.model.generation_config.eos_token_id
+    return own if own is not None else loaded.tokenizer.eos_token_id
 
 
 def _cut_at_end(tokens: list[int], eos_token_id: int | list[int] | None) -> tuple[list[int], bool]:

@@ -1,0 +1,6 @@
+"""Dashboards: widgets that start jobs on live workers and redraw figures as events arrive."""
+
+from nbkit.dashboards.explore import Explore
+from nbkit.dashboards.hello import Hello
+
+__all__ = ["Explore", "Hello"]

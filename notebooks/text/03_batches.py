@@ -1,0 +1,147 @@
+# %% [markdown]
+# # 3. Batches
+#
+# **The question of this notebook: how much more can each worker do if it takes several prompts at once, and what does
+# that cost?** About 25 minutes.
+#
+# A worker that generates one prompt at a time reads all the model's weights for a single token. With a *batch* of 16
+# prompts it reads them once for 16 tokens.
+
+# %%
+import nbkit
+
+MODEL = "smollm2-135m"
+workers = nbkit.Workers()
+prompts = nbkit.first_lines(20)
+
+# %% [markdown]
+# ## Padding, on the left
+#
+# Prompts of a batch must be equally long, so shorter ones are filled up with *padding* tokens. A decoder continues at
+# the right end, so the padding goes to the **left**; an *attention mask* of zeros hides it from the model. Lengths are
+# rounded up to a multiple of 8, which suits the hardware.
+
+
+# %%
+def show_padding(prompts, model_name):
+    import nbkit
+
+    tokenizer = nbkit.load_model(model_name).tokenizer
+    batch = tokenizer(prompts, padding=True, padding_side="left", pad_to_multiple_of=8)
+    return ["".join(".#"[bit] for bit in mask) for mask in batch.attention_mask]
+
+
+for prompt, mask in zip(prompts[:5], workers.run(show_padding, prompts[:5], MODEL)[0], strict=True):
+    print(f"{mask}  {prompt[:50]}")
+
+# %% [markdown]
+# Each `#` is a token of the prompt, each `.` is padding: computed all the same, and of no use to anyone.
+#
+# ## The article's batched demo, in one cell
+
+
+# %%
+def batched(prompts, model_name, batch_size):
+    from accelerate import Accelerator
+    from accelerate.utils import gather_object
+
+    import nbkit
+
+    accelerator = Accelerator()
+    loaded = nbkit.load_model(model_name, device=accelerator.device)
+    pad = dict(return_tensors="pt", padding=True, padding_side="left", pad_to_multiple_of=8)
+    answers = []
+    with accelerator.split_between_processes(prompts) as share:
+        for start in range(0, len(share), batch_size):
+            inputs = loaded.tokenizer(share[start : start + batch_size], **pad).to(accelerator.device)
+            sequences = loaded.model.generate(**inputs, max_new_tokens=20, do_sample=False)
+            new = sequences[:, inputs.input_ids.shape[1] :]
+            answers += loaded.tokenizer.batch_decode(new, skip_special_tokens=True)
+    return gather_object(answers)
+
+
+answers = workers.run(batched, prompts, MODEL, 10)[0]
+print(len(answers), "answers; the first:", answers[0])
+
+# %% [markdown]
+# ## Exercise: how much does a batch bring?
+#
+# **Predict:** how many times the throughput does a batch of 10 have, against one prompt at a time? Then run the cell.
+
+# %%
+prediction = 10.0  # times
+
+simple = workers.generate(prompts, model=MODEL, engine="simple", max_new_tokens=20)
+ten = workers.generate(prompts, model=MODEL, engine="batched", batch_size=10, max_new_tokens=20)
+
+ratio = ten.tokens_per_second / simple.tokens_per_second
+print(f"{simple.tokens_per_second:.0f} -> {ten.tokens_per_second:.0f} tokens/s: {ratio:.1f} times")
+print("Well predicted." if abs(prediction / ratio - 1) < 0.25 else f"You said {prediction}. See the solution.")
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# Not ten times on a CPU: reading the weights was only part of the work. With more rows, the arithmetic itself takes
+# time, and the CPU's matrix units are soon busy. A GPU has far more arithmetic for each byte it reads, so there the
+# gain stays near the batch size up to much larger batches.
+# </details>
+
+# %%
+from nbkit import figures
+
+figures.comparison({"one at a time": simple, "batches of 10": ten})
+
+# %% [markdown]
+# ## Same answers?
+#
+# In float32, batched and one at a time give the same text. In bfloat16 they may not: sums are rounded differently for
+# other shapes, two tokens that are nearly equally likely can change places, and from there the texts part.
+
+# %%
+same = sum(a == b for a, b in zip(simple.outputs, ten.outputs, strict=True))
+print(f"{same} of {len(prompts)} outputs are the same (in {simple.ranks[0].dtype})")
+
+# %% [markdown]
+# ## Two token counts
+#
+# A model ends its text with an *end-of-sequence* token. A batch goes on until its **last** sequence has ended; those
+# that ended before are computed further, and what comes out is thrown away. So there are two counts: the **new
+# tokens** that users get, and the **computed tokens**. Throughput means the first.
+
+# %%
+short = ["Question: What is 2 + 2? Answer:", "Say hello.", "The opposite of hot is", "Hello! How are you?"]
+uneven = workers.generate(short, model=MODEL, batch_size=4, max_new_tokens=40)
+for prompt, count, reason in zip(short, uneven.new_tokens, uneven.finish_reasons, strict=True):
+    print(f"{count:3d} new tokens, ended by {reason:6s}: {prompt}")
+
+print(f"\n{uneven.total_new_tokens} new tokens of {uneven.total_computed_tokens} computed")
+print(f"{100 * uneven.padding_share:.0f}% of the prompts' positions were padding")
+
+# %%
+columns = ["rank", "prompt_tokens", "padding_tokens", "new_tokens", "computed_tokens", "decode_s"]
+uneven.table("batches")[columns]
+
+# %% [markdown]
+# ## Explore
+#
+# Move the **batch size** slider and press **Run**: the model is loaded, so the run starts at once. Things to try:
+#
+# - batch sizes 1, 4, 10: where does the throughput stop growing? What happens to TTFT?
+# - 20 prompts on 2 workers are 10 for each. Batch size 8 makes batches of 8 and 2. Look at the timeline: what does the
+#   small batch cost? Is batch size 10 or 5 better?
+
+# %%
+from nbkit import dashboards
+
+explore = dashboards.Explore(workers, model=MODEL, batch_size=8, max_new_tokens=20)
+explore
+
+# %% [markdown]
+# ## What you have learned
+#
+# A batch shares each reading of the weights among its prompts: much more throughput, at the price of padding, of
+# tokens computed for sequences that have ended, and of a longer time to first token. The last, nearly empty batch
+# costs almost as much time as a full one.
+
+# %%
+workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run
