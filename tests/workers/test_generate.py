@@ -1,0 +1,133 @@
+"""Generation on real ranks: order, accounting, cancelling, bad input."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+import nbkit
+from nbkit import models
+from nbkit.generation import BatchDone, ShareBegun
+from nbkit.workers import Emitted
+
+TINY = {"model": "tiny-random", "max_new_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What one worker gives, one prompt at a time."""
+    with nbkit.Workers(1) as one:
+        return one.generate(varied(23), engine="simple", **TINY).outputs
+
+
+def varied(n: int) -> list[str]:
+    """Prompts that all differ, of many lengths."""
+    return [f"{nbkit.FIRST_LINES[i % 10][: 5 + 3 * i]} {'abcdefghij'[i % 10] * (i + 1)}" for i in range(n)]
+
+
+@pytest.mark.parametrize(("engine", "batch_size"), [("simple", 1), ("batched", 1), ("batched", 4), ("batched", 100)])
+def test_outputs_are_in_the_prompts_order_whatever_the_batches(workers, expected, engine, batch_size):
+    run = workers.generate(varied(23), engine=engine, batch_size=batch_size, **TINY)
+
+    assert run.outputs == expected
+    assert sorted(index for batch in run.batches for index in batch.indices) == list(range(23))
+    assert run.is_complete
+    assert [rank.rank for rank in run.ranks] == [0, 1]
+    for rank in (0, 1):
+        parts = run.time_parts(rank)
+        assert sum(parts.values()) == pytest.approx(run.wall_s)
+        assert all(seconds >= 0 for seconds in parts.values())
+
+
+def test_three_workers_give_what_one_gives_even_with_fewer_prompts_than_ranks(expected):
+    with nbkit.Workers(3) as three:
+        assert three.generate(varied(23), batch_size=5, **TINY).outputs == expected
+        assert three.generate(varied(23)[:2], **TINY).outputs == expected[:2]
+
+
+def test_batches_come_up_as_they_finish(workers):
+    job = workers.submit_generate(varied(10), batch_size=2, **TINY)
+    values = [event.value for event in job.events() if isinstance(event, Emitted)]
+
+    assert sum(isinstance(value, ShareBegun) for value in values) == 2
+    batches = [value for value in values if isinstance(value, BatchDone)]
+    assert sorted(output.index for batch in batches for output in batch.outputs) == list(range(10))
+    assert [b.record for b in batches if b.record.rank == 0] == [b for b in job.result().batches if b.rank == 0]
+
+
+def test_a_cancelled_generation_keeps_what_is_finished_and_the_ranks(workers):
+    prompts = nbkit.first_lines(60)
+    pids = [info.pid for info in workers.wait_until_ready()]
+    job = workers.submit_generate(prompts, engine="simple", max_new_tokens=4)
+    for event in job.events():
+        if isinstance(event, Emitted) and isinstance(event.value, BatchDone):
+            job.cancel()
+            break
+
+    with pytest.raises(nbkit.JobCancelled) as caught:
+        job.result(timeout=30)
+
+    partial = caught.value.partial
+    assert 1 <= partial.finished_prompts < 60
+    assert not partial.is_complete
+    again = workers.generate(prompts[:10], engine="simple", max_new_tokens=4)
+    finished = {p: o for p, o in zip(partial.prompts, partial.outputs, strict=True) if o is not None}
+    assert finished.items() <= dict(zip(again.prompts, again.outputs, strict=True)).items()
+    assert all(rank.load_s == 0 for rank in again.ranks), "the model is still there"
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_a_killed_rank_ends_the_generation_but_not_the_workers(own_workers):
+    import os
+    import signal
+
+    job = own_workers.submit_generate(nbkit.first_lines(40), engine="simple", max_new_tokens=20)
+    next(event for event in job.events() if isinstance(event, Emitted))
+    os.kill(own_workers.wait_until_ready()[1].pid, signal.SIGKILL)
+    with pytest.raises(nbkit.RankDied, match="rank 1"):
+        job.result(timeout=10)
+    assert own_workers.generate(["a prompt"], **TINY).is_complete
+
+
+@pytest.mark.parametrize(
+    ("prompts", "changes", "message"),
+    [
+        ([], {}, "no prompts"),
+        ("one string", {}, "list of strings"),
+        (["fine", 3], {}, "prompt 1 is not a string"),
+        ([""], {}, "empty"),
+        (["fine"], {"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        (["fine"], {"batch_size": "x"}, "batch_size must be a whole number"),
+        (["fine"], {"engine": "warp"}, "engine must be one of"),
+        (["fine"], {"dtype": "int3"}, "dtype must be one of"),
+        (["fine"], {"batchsize": 3}, "no setting 'batchsize'"),
+        (["fine"], {"model": "no-such-model"}, "unknown model"),
+        (["fine", "x" * 300], TINY, "prompt 1 has 300 tokens"),
+        (["fine"], {"model": "tiny-random", "max_new_tokens": 256}, "leaves no room"),
+    ],
+)
+def test_bad_input_is_refused_and_the_workers_go_on(workers, prompts, changes, message):
+    with pytest.raises(nbkit.NbkitError, match=message):
+        workers.generate(prompts, **changes)
+    assert workers.generate(["fine"], **TINY).is_complete
+
+
+def test_a_corrupt_model_folder_is_named_and_the_workers_go_on(workers, tmp_path):
+    folder = tmp_path / "corrupt"
+    shutil.copytree(models.locate("tiny-random", "float32"), folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    with pytest.raises(nbkit.ModelError, match="corrupt"):
+        workers.generate(["fine"], model=str(folder))
+    assert workers.generate(["fine"], **TINY).is_complete
+
+
+def test_a_loaded_model_starts_the_next_run_at_once(workers):
+    workers.generate(["warm"], **TINY)
+    began = time.monotonic()
+    run = workers.generate(["again"], **TINY)
+    assert all(rank.load_s == 0 for rank in run.ranks)
+    assert time.monotonic() - began < 5

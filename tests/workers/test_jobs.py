@@ -1,0 +1,121 @@
+"""Jobs: futures with live events, that can be cancelled."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+
+import nbkit
+from nbkit.workers import Log, Started
+
+
+def wait_in_barrier():
+    from accelerate import Accelerator
+
+    accelerator = Accelerator()
+    if accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+    time.sleep(60)
+
+
+def sleep():
+    time.sleep(60)
+
+
+def test_submit_returns_at_once_and_result_waits(workers):
+    def slow():
+        time.sleep(0.5)
+        return "done"
+
+    job = workers.submit(slow)
+    assert not job.done()
+    with pytest.raises(TimeoutError, match="goes on"):
+        job.result(timeout=0.05)
+    assert job.result() == ["done", "done"]
+    assert job.status == "finished"
+
+
+def test_events_come_in_order_from_the_first(workers):
+    def count():
+        for number in range(5):
+            print(number)
+
+    events = list(workers.submit(count).events())
+
+    assert isinstance(events[0], Started)
+    for rank in (0, 1):
+        assert [e.text for e in events if isinstance(e, Log) and e.rank == rank] == list("01234")
+
+
+def test_lines_seen_in_events_are_not_printed_again(workers, capsys):
+    job = workers.submit(print, "once")
+    list(job.events())
+    job.result()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("stuck", [sleep, wait_in_barrier])
+def test_a_cancelled_job_frees_the_same_ranks(workers, stuck):
+    pids = [info.pid for info in workers.wait_until_ready()]
+    job = workers.submit(stuck)
+    time.sleep(0.3)
+
+    assert job.cancel()
+
+    with pytest.raises(nbkit.JobCancelled):
+        job.result(timeout=10)
+    assert job.cancelled()
+    assert job.status == "cancelled"
+    assert workers.run(int) == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_twenty_cancels_keep_the_same_ranks(workers):
+    pids = [info.pid for info in workers.wait_until_ready()]
+    for _ in range(20):
+        job = workers.submit(sleep)
+        job.cancel()
+        with pytest.raises(nbkit.JobCancelled):
+            job.result(timeout=10)
+    assert workers.run(int) == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_a_queued_job_is_cancelled_without_running(workers):
+    first, second = workers.submit(time.sleep, 0.5), workers.submit(sleep)
+
+    assert second.cancel()
+
+    with pytest.raises(nbkit.JobCancelled):
+        second.result(timeout=5)
+    assert first.result(timeout=5) == [None, None]
+
+
+def test_an_ended_job_cannot_be_cancelled(workers):
+    job = workers.submit(int)
+    job.result()
+    assert not job.cancel()
+    assert job.status == "finished"
+
+
+def test_a_function_that_catches_everything_is_ended_with_its_process(own_workers):
+    def stubborn():
+        while True:
+            with contextlib.suppress(BaseException):
+                time.sleep(60)
+
+    pids = [info.pid for info in own_workers.wait_until_ready()]
+    job = own_workers.submit(stubborn)
+    time.sleep(0.3)
+    job.cancel()
+    with pytest.raises(nbkit.JobCancelled):
+        job.result(timeout=15)
+    assert own_workers.run(int) == [0, 0]
+    assert [info.pid for info in own_workers.wait_until_ready()] != pids
+
+
+def test_jobs_run_in_the_order_of_their_submission(workers):
+    jobs = [workers.submit(int, str(number)) for number in range(20)]
+    assert [job.result() for job in jobs] == [[number, number] for number in range(20)]

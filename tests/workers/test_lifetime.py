@@ -1,0 +1,201 @@
+"""What ends, ends whole: kills, closed notebooks, forgotten workers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import nbkit
+
+KERNEL = """
+import sys, time
+import nbkit
+
+def sleep():
+    time.sleep(60)
+
+if __name__ == "__main__":
+    workers = nbkit.Workers(2)
+    print(*[info.pid for info in workers.wait_until_ready()], flush=True)
+    try:
+        workers.run(sleep)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    print(workers.run(int), *[info.pid for info in workers.wait_until_ready()], flush=True)
+"""
+
+
+def sleep():
+    time.sleep(60)
+
+
+def family(pid: int) -> list[int]:
+    """A process's parent (the host) and all of the host's ranks."""
+    host = psutil.Process(pid).parent()
+    return [host.pid, *(child.pid for child in host.children())]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_is_named_and_the_next_job_works(own_workers, gone_within, rank):
+    pids = [info.pid for info in own_workers.wait_until_ready()]
+    everyone = family(pids[0])
+    job = own_workers.submit(sleep)
+    time.sleep(0.3)
+
+    os.kill(pids[rank], signal.SIGKILL)
+
+    with pytest.raises(nbkit.RankDied, match=rf"rank {rank} .*SIGKILL") as caught:
+        job.result(timeout=4)
+    assert caught.value.rank == rank
+    assert gone_within(everyone, 5)
+    assert own_workers.run(int) == [0, 0]
+
+
+def test_a_killed_single_worker_is_named_and_the_next_job_works(gone_within):
+    with nbkit.Workers(1) as workers:
+        (info,) = workers.wait_until_ready()
+        job = workers.submit(sleep)
+        time.sleep(0.3)
+        os.kill(info.pid, signal.SIGKILL)
+        with pytest.raises(nbkit.RankDied, match=r"rank 0 .*SIGKILL"):
+            job.result(timeout=4)
+        assert gone_within([info.pid], 5)
+        assert workers.run(int) == [0]
+
+
+def test_a_killed_host_takes_its_ranks_along_and_the_next_job_works(own_workers, gone_within):
+    pids = [info.pid for info in own_workers.wait_until_ready()]
+    everyone = family(pids[0])
+    job = own_workers.submit(sleep)
+    time.sleep(0.3)
+
+    os.kill(everyone[0], signal.SIGKILL)
+
+    with pytest.raises(nbkit.WorkersError, match="host"):
+        job.result(timeout=4)
+    assert gone_within(everyone, 5)
+    assert own_workers.run(int) == [0, 0]
+
+
+def test_ranks_killed_between_jobs_are_replaced(own_workers, gone_within):
+    pids = [info.pid for info in own_workers.wait_until_ready()]
+    os.kill(pids[1], signal.SIGKILL)
+    assert gone_within(pids, 5)
+    assert own_workers.run(int) == [0, 0]
+
+
+def test_a_crash_in_native_code_shows_where(own_workers):
+    def crash():
+        import ctypes
+
+        ctypes.string_at(0)
+
+    with pytest.raises(nbkit.RankDied, match="SIGSEGV"):
+        own_workers.run(crash)
+    assert own_workers.run(int) == [0, 0]
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_kernel_leaves_nothing_behind(tmp_path, gone_within, end):
+    kernel, pids = start_kernel(tmp_path)
+    everyone = family(pids[0])
+    time.sleep(0.3)
+
+    kernel.send_signal(end)
+    kernel.wait(5)
+
+    assert gone_within(everyone, 5)
+
+
+def test_a_kernel_killed_while_its_workers_start_leaves_nothing_behind(tmp_path, gone_within):
+    script = tmp_path / "kernel.py"
+    script.write_text("import nbkit, time\nworkers = nbkit.Workers(2)\nprint(flush=True)\ntime.sleep(60)\n")
+    kernel = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE)
+    assert kernel.stdout is not None
+    kernel.stdout.readline()
+    time.sleep(0.3)
+    hosts = [child.pid for child in psutil.Process(kernel.pid).children()]
+    assert hosts
+
+    kernel.kill()
+    kernel.wait(5)
+
+    assert gone_within(hosts, 5)
+
+
+def test_an_interrupt_cancels_the_job_and_keeps_the_ranks(tmp_path):
+    kernel, pids = start_kernel(tmp_path)
+    time.sleep(0.5)
+
+    # As Jupyter does: to the kernel's whole process group.
+    os.killpg(kernel.pid, signal.SIGINT)
+
+    out, _ = kernel.communicate(timeout=20)
+    assert out.split() == ["interrupted", "[0,", "0]", *map(str, pids)]
+
+
+def test_forgotten_workers_end(gone_within):
+    workers = nbkit.Workers(2)
+    everyone = family(workers.wait_until_ready()[0].pid)
+    del workers
+    gc.collect()
+    assert gone_within(everyone, 5)
+
+
+def test_closing_ends_the_processes_and_can_be_repeated(gone_within):
+    workers = nbkit.Workers(2)
+    everyone = family(workers.wait_until_ready()[0].pid)
+    running = workers.submit(sleep)
+    workers.close()
+    workers.close()
+    assert gone_within(everyone, 5)
+    with pytest.raises(nbkit.JobCancelled):
+        running.result(timeout=1)
+    with pytest.raises(nbkit.WorkersError, match="closed"):
+        workers.run(int)
+
+
+def test_resize_changes_the_number_of_ranks(own_workers):
+    own_workers.resize(3)
+    assert own_workers.run(int) == [0, 0, 0]
+    own_workers.resize(1)
+    assert own_workers.world_size == 1
+
+
+@pytest.mark.parametrize("count", [0, -1, "x", True, 1.5])
+def test_a_number_of_workers_that_is_none_is_refused(count):
+    with pytest.raises(nbkit.InputError, match="at least 1"):
+        nbkit.Workers(count)
+
+
+def test_more_workers_than_make_sense_are_refused_with_the_limit():
+    with nbkit.Workers(1000) as workers, pytest.raises(nbkit.WorkersError, match="at most"):
+        workers.run(int)
+
+
+def test_temporary_files_of_the_launcher_go_too(own_workers, gone_within):
+    def folder():
+        import tempfile
+
+        return tempfile.gettempdir(), os.environ["TORCHELASTIC_ERROR_FILE"]
+
+    users, launchers = own_workers.run(folder)[0]
+    assert os.path.isdir(users)
+    own_workers.close()
+    assert not os.path.exists(os.path.dirname(launchers))
+
+
+def start_kernel(tmp_path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A Python process with two workers in the middle of a job, like a notebook's kernel."""
+    script = tmp_path / "kernel.py"
+    script.write_text(KERNEL)
+    kernel = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert kernel.stdout is not None
+    return kernel, [int(pid) for pid in kernel.stdout.readline().split()]

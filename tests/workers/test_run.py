@@ -1,0 +1,153 @@
+"""Functions on ranks: values, prints, errors."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+import nbkit
+
+
+def test_every_ranks_value_comes_back_in_rank_order(workers):
+    def place(offset):
+        from accelerate import Accelerator
+
+        accelerator = Accelerator()
+        return offset + accelerator.process_index, accelerator.num_processes
+
+    assert workers.run(place, 10) == [(10, 2), (11, 2)]
+
+
+def test_collectives_work_inside(workers):
+    def gather():
+        from accelerate import Accelerator
+        from accelerate.utils import gather_object
+
+        return gather_object([f"rank {Accelerator().process_index}"])
+
+    assert workers.run(gather) == [["rank 0", "rank 1"]] * 2
+
+
+def test_keyword_arguments_and_closures_travel(workers):
+    factor = 3
+
+    def scale(value, *, by):
+        return factor * value * by
+
+    assert workers.run(scale, 2, by=5) == [30, 30]
+
+
+def test_prints_reach_the_caller_with_their_rank(workers, capsys):
+    def talk():
+        import sys
+
+        from accelerate import Accelerator
+
+        rank = Accelerator().process_index
+        print("hello from", rank)
+        print("unfinished", rank, end="")
+        print("a warning", file=sys.stderr)
+
+    workers.run(talk)
+
+    out, err = capsys.readouterr()
+    assert {"[rank 0] hello from 0", "[rank 1] hello from 1", "[rank 1] unfinished 1"} <= set(out.splitlines())
+    assert sorted(err.splitlines()) == ["[rank 0] a warning", "[rank 1] a warning"]
+
+
+def test_an_error_on_rank_1_is_shown_while_rank_0_waits_in_a_barrier(workers):
+    def fail_on_last():
+        from accelerate import Accelerator
+
+        accelerator = Accelerator()
+        if accelerator.is_last_process:
+            raise ValueError("boom")
+        accelerator.wait_for_everyone()
+
+    pids = [info.pid for info in workers.wait_until_ready()]
+    began = time.monotonic()
+    with pytest.raises(nbkit.RankError) as caught:
+        workers.run(fail_on_last)
+
+    assert time.monotonic() - began < 2  # the promise; usually some milliseconds
+    assert caught.value.rank == 1
+    assert "ValueError: boom" in str(caught.value)
+    assert 'raise ValueError("boom")' in caught.value.rank_traceback
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert workers.run(int) == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_errors_on_every_rank_are_one_error(workers):
+    def fail():
+        raise KeyError("everywhere")
+
+    with pytest.raises(nbkit.RankError, match="KeyError"):
+        workers.run(fail)
+    assert workers.run(int) == [0, 0]
+
+
+@pytest.mark.parametrize("leave", [SystemExit(3), KeyboardInterrupt()])
+def test_leaving_a_function_does_not_end_the_rank(workers, leave):
+    def go():
+        raise leave
+
+    pids = [info.pid for info in workers.wait_until_ready()]
+    with pytest.raises(nbkit.RankError, match=type(leave).__name__):
+        workers.run(go)
+    assert workers.run(int) == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_an_argument_that_cannot_travel_is_named(workers):
+    with pytest.raises(nbkit.WorkersError, match="cannot be sent"):
+        workers.run(print, threading.Lock())
+    assert workers.run(int) == [0, 0]
+
+
+def test_a_value_that_cannot_travel_is_named(workers):
+    def give_generator():
+        return (i for i in range(3))
+
+    with pytest.raises(nbkit.RankError, match="generator"):
+        workers.run(give_generator)
+    assert workers.run(int) == [0, 0]
+
+
+def test_an_accelerator_of_one_job_does_not_bind_the_next(workers):
+    def precision(value):
+        from accelerate import Accelerator
+
+        return Accelerator(mixed_precision=value).mixed_precision
+
+    assert workers.run(precision, "bf16") == ["bf16"] * 2
+    assert workers.run(precision, "no") == ["no"] * 2
+
+
+def test_hello_gathers_a_greeting_from_each_rank(workers):
+    hello = workers.hello().result()
+
+    assert [greeting.rank for greeting in hello.greetings] == [0, 1]
+    assert len(set(hello.messages)) == 2
+    assert [greeting.pid for greeting in hello.greetings] == [info.pid for info in workers.wait_until_ready()]
+    assert len(hello.gather_s) == 2
+
+
+def test_launch_is_the_one_shot_form():
+    def place(offset):
+        from accelerate import Accelerator
+
+        return offset + Accelerator().process_index
+
+    assert nbkit.launch(place, 5, num_processes=3) == [5, 6, 7]
+
+
+def test_an_accelerator_in_the_notebook_is_not_in_the_way(workers):
+    from accelerate import Accelerator
+
+    Accelerator(cpu=True)
+    with nbkit.Workers(2) as others:
+        assert others.run(int) == [0, 0]
+        assert workers.run(int) == [0, 0]
