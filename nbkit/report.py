@@ -66,7 +66,7 @@ def text_table(run: Run, most: int) -> str:
 def _cell(tag: str, value: object) -> str:
     # Styled here: in a notebook the page's own style sheet would centre text and break words.
     align = "right" if isinstance(value, int | float) else "left"
-    style = f"text-align:{align};vertical-align:top;white-space:pre-wrap;padding:2px 10px"
+    style = f"text-align:{align};vertical-align:top;white-space:pre-wrap;padding:2px 6px;font-size:12px"
     return f'<{tag} style="{style}">{html.escape(str(value))}</{tag}>'
 
 

@@ -13,7 +13,7 @@ from nbkit.records import BatchRecord, Run
 from nbkit.report import text_table
 from nbkit.settings import Settings
 
-OUTPUTS_SHOWN = 10
+OUTPUTS_SHOWN = 50
 
 
 class LiveView:
@@ -24,7 +24,7 @@ class LiveView:
         self._throughput = go.FigureWidget(figures.throughput_over_time([], 0.0, "Throughput"))
         self._timeline = go.FigureWidget(figures.timeline([], 0.0, 1))
         self._timeline_ranks = 1
-        self._outputs = ipywidgets.HTML()
+        self._outputs = ipywidgets.HTML(layout=ipywidgets.Layout(max_height="240px", overflow="auto"))
         self._outputs_panel = ipywidgets.Accordion([self._outputs], titles=["Outputs"], selected_index=0)
         self.widget = ipywidgets.VBox()
         self._drawn_batches = 0

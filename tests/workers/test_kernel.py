@@ -1,0 +1,117 @@
+"""Workers behind a real Jupyter kernel: interrupt, restart, shut-down, tracebacks of cells."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+
+class Kernel:
+    """A started kernel and the moves of a notebook."""
+
+    def __init__(self) -> None:
+        self.manager: KernelManager
+        self.manager, self.client = start_new_kernel()
+
+    def run(self, code: str, timeout: float = 60) -> tuple[str, list[str]]:
+        """Run a cell: what it printed, and its error's traceback if there was one."""
+        printed: list[str] = []
+
+        def collect(message):
+            if message["msg_type"] == "stream":
+                printed.append(message["content"]["text"])
+
+        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=collect)
+        return "".join(printed), reply["content"].get("traceback", [])
+
+    def start_workers(self) -> list[int]:
+        """Make two workers; the process ids of the ranks."""
+        out, _ = self.run(
+            "import nbkit\nworkers = nbkit.Workers(2)\nprint([info.pid for info in workers.wait_until_ready()])"
+        )
+        return ast.literal_eval(out)
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    kernel = Kernel()
+    yield kernel
+    kernel.client.stop_channels()
+    kernel.manager.shutdown_kernel(now=True)
+
+
+def host_and(pids: list[int]) -> list[int]:
+    return [psutil.Process(pids[0]).ppid(), *pids]
+
+
+def test_an_interrupt_cancels_the_cells_job_and_keeps_the_ranks(kernel):
+    pids = kernel.start_workers()
+    kernel.run("def sleep():\n    import time\n    time.sleep(60)")
+    kernel.client.execute("workers.run(sleep)")
+    time.sleep(1)
+
+    kernel.manager.interrupt_kernel()
+
+    assert kernel.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+    out, traceback = kernel.run(
+        "print(workers.run(int), [info.pid for info in workers.wait_until_ready()])", timeout=20
+    )
+    assert not traceback
+    assert out.strip() == f"[0, 0] {pids}"
+
+
+@pytest.mark.parametrize("end", ["restart", "shut down", "kill"])
+def test_a_kernel_that_ends_leaves_nothing_behind(kernel, gone_within, end):
+    everyone = host_and(kernel.start_workers())
+    kernel.client.execute("workers.run(__import__('time').sleep, 60)")
+    time.sleep(0.5)
+
+    if end == "restart":
+        kernel.manager.restart_kernel(now=True)
+    elif end == "shut down":
+        kernel.manager.shutdown_kernel()
+    else:
+        psutil.Process(kernel.manager.provisioner.pid).kill()
+
+    assert gone_within(everyone, 5)
+
+
+def test_an_error_shows_the_cells_own_line_and_not_the_kernels_frames(kernel):
+    kernel.start_workers()
+    kernel.run(
+        "def fail():\n"
+        "    from accelerate import Accelerator\n"
+        "    if Accelerator().process_index == 1:\n"
+        "        raise ValueError('my mistake')\n"
+        "    Accelerator().wait_for_everyone()"
+    )
+
+    _, traceback = kernel.run("workers.run(fail)")
+
+    shown = "\n".join(traceback)
+    assert "rank 1 raised ValueError: my mistake" in shown
+    assert "raise ValueError('my mistake')" in shown
+    assert "dispatch.py" not in shown
+
+
+def test_prints_of_ranks_reach_the_cell(kernel):
+    kernel.start_workers()
+    out, _ = kernel.run("workers.run(print, 'hello')")
+    assert sorted(out.splitlines()) == ["[rank 0] hello", "[rank 1] hello"]
+
+
+def test_two_notebooks_work_side_by_side(kernel):
+    other = Kernel()
+    try:
+        assert kernel.start_workers() != other.start_workers()
+        for each in (kernel, other):
+            out, _ = each.run("print(workers.hello().result().messages)")
+            assert ast.literal_eval(out) == ["Hello this is CPU worker 0", "Hello this is CPU worker 1"]
+    finally:
+        other.client.stop_channels()
+        other.manager.shutdown_kernel(now=True)
