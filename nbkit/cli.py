@@ -50,7 +50,7 @@ def main() -> None:
         _fail(error, EXIT_BAD_INPUT)
     except NbkitError as error:
         _fail(error, EXIT_FAILED)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, JobCancelled):
         console.print("stopped.")
         sys.exit(EXIT_INTERRUPTED)
 
@@ -100,19 +100,19 @@ def generate(
     max_new_tokens: NewTokensOption = 100,
     dtype: DtypeOption = "auto",
 ) -> None:
-    """Generate for every prompt of a file, in its order. Ctrl-C saves what is finished."""
+    """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too."""
     asked = Settings(model=model, engine=engine, batch_size=batch_size, max_new_tokens=max_new_tokens, dtype=dtype)
     listed = read_prompts(prompts)
     if out.suffix not in OUT_ENDINGS:
         raise InputError(f"--out must end in {' or '.join(OUT_ENDINGS)}, not {str(out)!r}.")
     check_writable(out)
     with Workers(workers) as live:
+        job = live.submit_generate(listed, asked)
         try:
-            run = _watch(live.submit_generate(listed, asked), asked, len(listed))
-        except JobCancelled as stopped:
-            _save(stopped.partial, out)
-            console.print(f"stopped: saved {stopped.partial.finished_prompts} of {len(listed)} outputs in {out}")
-            sys.exit(EXIT_INTERRUPTED)
+            run = _watch(job, asked, len(listed))
+        except (JobCancelled, NbkitError):
+            _save_finished(job.partial(), out)
+            raise
     _save(run, out)
     _print_table({engine: run})
     console.print(f"saved {out}", soft_wrap=True)
@@ -198,6 +198,13 @@ def _save(run: Run, out: Path) -> None:
     rows = run.table("outputs").to_dict("records")
     finished = [{"index": i, **row} for i, row in enumerate(rows) if run.outputs[i] is not None]
     write_atomically(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in finished))
+
+
+def _save_finished(partial: Run, out: Path) -> None:
+    """Keep the finished outputs of a run that was stopped or has failed."""
+    if partial.finished_prompts:
+        _save(partial, out)
+        console.print(f"saved {partial.finished_prompts} of {len(partial.prompts)} outputs in {out}", soft_wrap=True)
 
 
 def _fail(error: NbkitError, code: int) -> None:

@@ -30,9 +30,6 @@ CANCEL_GRACE_S = 15.0
 BLAME_S = 0.5
 EXIT_REPORT_S = 2.0
 
-Collect = Callable[[Job, list[Any], bool], Any]
-"""Makes a job's result of the values the ranks returned, in rank order; True: of what a stopped job had."""
-
 
 @dataclass
 class Assignment:
@@ -42,14 +39,13 @@ class Assignment:
     number: int
     payload: bytes
     with_context: bool
-    collect: Collect
     waiting_for: set[int] = field(default_factory=set)
     values: dict[int, Any] = field(default_factory=dict)
     failures: list[tuple[int, wire.Raised]] = field(default_factory=list)
     cancel_asked: bool = False
 
     def collected(self, is_partial: bool) -> Any:
-        return self.collect(self.job, [self.values[rank] for rank in sorted(self.values)], is_partial)
+        return self.job.collect(self.job, [self.values[rank] for rank in sorted(self.values)], is_partial)
 
     def cancellation(self, message: str = "the job was cancelled") -> JobCancelled:
         return JobCancelled(message, self.collected(is_partial=True))
@@ -73,6 +69,7 @@ class Dispatcher(threading.Thread):
         self._waiting: deque[Assignment] = deque()
         self._current: Assignment | None = None
         self._lost_rank: int | None = None
+        self._note: str | None = None
         self._group = 0
         self._ready: set[int] = set()
         self._deadlines: dict[str, tuple[float, Callable[[], None]]] = {}
@@ -175,7 +172,7 @@ class Dispatcher(threading.Thread):
         try:
             for message in channel.receive():
                 if isinstance(message, wire.Plan):
-                    self.plan = message
+                    self.plan, self._note = message, message.note
                 else:
                     self._on_host_failed(message)
         except EOFError:
@@ -327,8 +324,9 @@ class Dispatcher(threading.Thread):
             return
         self._current = current = self._waiting.popleft()
         current.job.set_running_or_notify_cancel()
-        if self.plan.note:
-            current.job.add_event(Log(None, "stdout", self.plan.note))
+        if self._note:
+            current.job.add_event(Log(None, "stdout", self._note))
+            self._note = None
         current.job.add_event(Started())
         current.waiting_for = set(range(self.plan.world_size))
         self._send_all(wire.RunJob(current.number, current.payload, current.with_context, current.job.submitted))

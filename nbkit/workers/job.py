@@ -42,6 +42,9 @@ class Emitted:
 
 Event = Started | Log | Emitted
 
+Collect = Callable[["Job", list[Any], bool], Any]
+"""Makes a job's result of the values the ranks returned, in rank order; True: of what a stopped job had."""
+
 
 class Job(concurrent.futures.Future[Any]):
     """Work in progress on the workers. ``result()`` waits; ``events()`` watches; ``cancel()`` stops.
@@ -50,9 +53,10 @@ class Job(concurrent.futures.Future[Any]):
     ``result()``, with what was finished in its ``partial``.
     """
 
-    def __init__(self, name: str, ask_cancel: Callable[[Job], None]) -> None:
+    def __init__(self, name: str, collect: Collect, ask_cancel: Callable[[Job], None]) -> None:
         super().__init__()
         self.name = name
+        self.collect = collect
         self.submitted = time.monotonic()
         self._ask_cancel = ask_cancel
         self._events: list[Event] = []
@@ -86,6 +90,8 @@ class Job(concurrent.futures.Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the result, printing the ranks' lines as they come.
 
+        An interrupt while waiting cancels the job, keeps the workers, and is raised on.
+
         Parameters
         ----------
         timeout : float, optional
@@ -103,16 +109,28 @@ class Job(concurrent.futures.Future[Any]):
             It took longer than ``timeout`` seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.done():
-            with self._news:
-                if not self.done() and self._printed == len(self._events):
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        raise TimeoutError(f"job {self.name!r} is still {self.status} after {timeout} s; it goes on.")
-                    self._news.wait(left)
-            self._print_logs()
+        try:
+            while not self.done():
+                self._wait_for_news(timeout, deadline)
+                self._print_logs()
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
         self._print_logs()
         return super().result()
+
+    def partial(self) -> Any:
+        """What there is so far, whether the job runs, was stopped or has failed: of a generation, a partial Run."""
+        return self.collect(self, [], True)
+
+    def _wait_for_news(self, timeout: float | None, deadline: float | None) -> None:
+        with self._news:
+            if self.done() or self._printed < len(self._events):
+                return
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"job {self.name!r} is still {self.status} after {timeout} s; it goes on.")
+            self._news.wait(left)
 
     def events(self, timeout: float | None = None) -> Iterator[Event | None]:
         """Every event from the first on, as it comes, until the job has ended.

@@ -11,8 +11,8 @@ from nbkit.errors import InputError, WorkersError
 from nbkit.records import Run
 from nbkit.settings import Settings
 from nbkit.workers import wire
-from nbkit.workers.dispatch import Assignment, Collect, Dispatcher
-from nbkit.workers.job import Job
+from nbkit.workers.dispatch import Assignment, Dispatcher
+from nbkit.workers.job import Collect, Job
 
 
 class Workers:
@@ -24,6 +24,12 @@ class Workers:
         How many ranks. Left out: one for each GPU, or 2 CPU workers where there is
         no GPU. More ranks than GPUs share them. ``ACCELERATE_USE_CPU=1`` in the
         environment keeps off the GPUs.
+
+    Attributes
+    ----------
+    last_job : Job or None
+        The job submitted last. After an interrupt or an error, ``last_job.partial()``
+        has what was finished.
 
     Raises
     ------
@@ -39,6 +45,7 @@ class Workers:
     """
 
     def __init__(self, n: int | None = None) -> None:
+        self.last_job: Job | None = None
         self._start(_check_count(n))
 
     def _start(self, asked: int) -> None:
@@ -112,7 +119,7 @@ class Workers:
         WorkersError
             The workers cannot start or are closed, or ``fn`` cannot be sent to them.
         """
-        return wait_or_cancel(self.submit(fn, *args, **kwargs))  # type: ignore[no-any-return]
+        return self.submit(fn, *args, **kwargs).result()  # type: ignore[no-any-return]
 
     def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
         """Like ``run``, but return a ``Job`` at once.
@@ -152,7 +159,7 @@ class Workers:
         RankError, RankDied, WorkersError
             As for ``run``.
         """
-        return wait_or_cancel(self.submit_generate(prompts, settings, **changes))  # type: ignore[no-any-return]
+        return self.submit_generate(prompts, settings, **changes).result()  # type: ignore[no-any-return]
 
     def submit_generate(self, prompts: Sequence[str], settings: Settings | None = None, **changes: Any) -> Job:
         """Like ``generate``, but return a ``Job`` at once.
@@ -210,8 +217,8 @@ class Workers:
                 f"{name} or its arguments cannot be sent to the workers: {error}. Make what cannot travel "
                 "(open files, locks, widgets) inside the function."
             ) from error
-        job = Job(name, self._dispatcher.cancel)
-        self._dispatcher.submit(Assignment(job, next(self._numbers), payload, with_context, collect))
+        self.last_job = job = Job(name, collect, self._dispatcher.cancel)
+        self._dispatcher.submit(Assignment(job, next(self._numbers), payload, with_context))
         return job
 
 
@@ -228,15 +235,6 @@ def launch(fn: Callable[..., Any], *args: Any, num_processes: int | None = None)
     """
     with Workers(num_processes) as workers:
         return workers.run(fn, *args)
-
-
-def wait_or_cancel(job: Job) -> Any:
-    """The job's result; an interrupt while waiting cancels the job and is raised again."""
-    try:
-        return job.result()
-    except KeyboardInterrupt:
-        job.cancel()
-        raise
 
 
 def _check_count(n: int | None) -> int:

@@ -84,10 +84,11 @@ def test_a_killed_rank_ends_the_generation_but_not_the_workers(own_workers):
     import signal
 
     job = own_workers.submit_generate(nbkit.first_lines(40), engine="simple", max_new_tokens=20)
-    next(event for event in job.events() if isinstance(event, Emitted))
+    next(event for event in job.events() if isinstance(getattr(event, "value", None), BatchDone))
     os.kill(own_workers.wait_until_ready()[1].pid, signal.SIGKILL)
     with pytest.raises(nbkit.RankDied, match="rank 1"):
         job.result(timeout=10)
+    assert 0 < own_workers.last_job.partial().finished_prompts < 40, "finished work is not lost"
     assert own_workers.generate(["a prompt"], **TINY).is_complete
 
 
