@@ -11,17 +11,16 @@ import selectors
 import signal
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from nbkit.errors import JobCancelled, RankDied, RankError, WorkersError
+from nbkit.errors import JobCancelled, RankDied, WorkersError
 from nbkit.workers import wire
+from nbkit.workers.assignment import Assignment
+from nbkit.workers.deadlines import Deadlines
 from nbkit.workers.job import Emitted, Job, Log, Started
-from nbkit.workers.processes import Processes
-from nbkit.workers.rank_traceback import format_traceback
+from nbkit.workers.processes import Processes, how_it_ended
 
 START_TIMEOUT_S = 300.0
 REGROUP_TIMEOUT_S = 30.0
@@ -29,26 +28,6 @@ ABORT_GRACE_S = 2.0
 CANCEL_GRACE_S = 15.0
 BLAME_S = 0.5
 EXIT_REPORT_S = 2.0
-
-
-@dataclass
-class Assignment:
-    """A job with its call and the answers so far."""
-
-    job: Job
-    number: int
-    payload: bytes
-    with_context: bool
-    waiting_for: set[int] = field(default_factory=set)
-    values: dict[int, Any] = field(default_factory=dict)
-    failures: list[tuple[int, wire.Raised]] = field(default_factory=list)
-    cancel_asked: bool = False
-
-    def collected(self, is_partial: bool) -> Any:
-        return self.job.collect(self.job, [self.values[rank] for rank in sorted(self.values)], is_partial)
-
-    def cancellation(self, message: str = "the job was cancelled") -> JobCancelled:
-        return JobCancelled(message, self.collected(is_partial=True))
 
 
 class Dispatcher(threading.Thread):
@@ -72,7 +51,7 @@ class Dispatcher(threading.Thread):
         self._note: str | None = None
         self._group = 0
         self._ready: set[int] = set()
-        self._deadlines: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._deadlines = Deadlines()
         self._closed = False
 
     # From any thread.
@@ -85,6 +64,8 @@ class Dispatcher(threading.Thread):
 
     def submit(self, assignment: Assignment) -> None:
         self.tell(lambda: self._enqueue(assignment))
+        if not self.is_alive():
+            self._follow_orders()  # closed in between: refuse the job here
 
     def cancel(self, job: Job) -> None:
         self.tell(lambda: self._cancel(job))
@@ -105,6 +86,7 @@ class Dispatcher(threading.Thread):
             self._close(WorkersError(f"the dispatcher of the workers failed: {error!r}"))
             raise
         finally:
+            self._follow_orders()
             self._bell.close()
             self._ear.close()
             self._selector.close()
@@ -112,33 +94,21 @@ class Dispatcher(threading.Thread):
     def _serve(self) -> None:
         self._start_processes()
         while not self._closed:
-            for key, _ in self._selector.select(self._seconds_to_next_deadline()):
+            for key, _ in self._selector.select(self._deadlines.seconds_to_next()):
                 processes = self._processes
                 key.data()
                 if self._processes is not processes:
                     break  # the keys left may belong to processes that are gone
-            self._meet_deadlines()
+            self._deadlines.meet()
 
     def _take_orders(self) -> None:
         self._ear.recv(4096)
-        while not self._orders.empty():
-            self._orders.get()()
+        self._follow_orders()
 
-    def _seconds_to_next_deadline(self) -> float | None:
-        if not self._deadlines:
-            return None
-        return max(0.0, min(when for when, _ in self._deadlines.values()) - time.monotonic())
-
-    def _meet_deadlines(self) -> None:
-        now = time.monotonic()
-        for name, (when, act) in list(self._deadlines.items()):
-            # Acting on one deadline may have called off another.
-            if when <= now and name in self._deadlines:
-                del self._deadlines[name]
-                act()
-
-    def _after(self, name: str, seconds: float, act: Callable[[], None]) -> None:
-        self._deadlines[name] = (time.monotonic() + seconds, act)
+    def _follow_orders(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._orders.get_nowait()()
 
     # Processes.
 
@@ -151,7 +121,7 @@ class Dispatcher(threading.Thread):
         self._processes = Processes(self.asked)
         self._listen(self._processes.control, self._on_host)
         self._selector.register(self._processes.door, selectors.EVENT_READ, self._on_knock)
-        self._after("start", START_TIMEOUT_S, lambda: self._start_failed("they took too long to start"))
+        self._deadlines.set("start", START_TIMEOUT_S, lambda: self._start_failed("they took too long to start"))
 
     def _listen(self, channel: wire.Channel, take: Callable[[wire.Channel], None]) -> None:
         self._selector.register(channel, selectors.EVENT_READ, lambda: take(channel))
@@ -234,7 +204,7 @@ class Dispatcher(threading.Thread):
             if self._lost_rank is None:  # the launcher ends the other ranks after the first
                 self._lost_rank = rank
                 # The host, the ranks' parent, knows the exit code a moment later.
-                self._after("exit report", EXIT_REPORT_S, lambda: self._lose_ranks(rank, None))
+                self._deadlines.set("exit report", EXIT_REPORT_S, lambda: self._lose_ranks(rank, None))
 
     def _take_answer(self, rank: int, message: Any) -> None:
         if isinstance(message, wire.Ready):
@@ -257,7 +227,7 @@ class Dispatcher(threading.Thread):
         self._processes.infos[rank] = ready.info
         self._ready.add(rank)
         if len(self._ready) == self.plan.world_size:
-            self._deadlines.pop("start", None)
+            self._deadlines.call_off("start")
             self.infos = [self._processes.infos[r] for r in range(self.plan.world_size)]
             self.settled.set()
             self._run_next()
@@ -275,7 +245,7 @@ class Dispatcher(threading.Thread):
                 self._settle_failure()
             elif "blame" not in self._deadlines:
                 # Most likely another rank failed first and its word is on the way.
-                self._after("blame", BLAME_S, self._settle_failure)
+                self._deadlines.set("blame", BLAME_S, self._settle_failure)
             self._abort_ranks()
         if not current.waiting_for:
             self._finish(current)
@@ -287,7 +257,7 @@ class Dispatcher(threading.Thread):
         who, pid = "the host of the workers", processes.host_pid
         if rank is not None:
             who, pid = f"rank {rank}", processes.infos[rank].pid if rank in processes.infos else 0
-        message = f"{who} (process {pid}) {_how_it_ended(exit_code)}. The workers restart with the next job."
+        message = f"{who} (process {pid}) {how_it_ended(exit_code)}. The workers restart with the next job."
         tail = processes.log_tail() if exit_code != -signal.SIGKILL else ""
         if tail:
             message += f"\n\nThe end of its log:\n{tail}"
@@ -317,7 +287,8 @@ class Dispatcher(threading.Thread):
 
     @property
     def _is_idle(self) -> bool:
-        return self._current is None and self.plan is not None and len(self._ready) == self.plan.world_size
+        is_whole = self.plan is not None and len(self._ready) == self.plan.world_size and self._lost_rank is None
+        return is_whole and self._current is None
 
     def _run_next(self) -> None:
         if not self._waiting or self._processes is None or self.plan is None:
@@ -353,7 +324,7 @@ class Dispatcher(threading.Thread):
             # The kit's own jobs stop by themselves at the next token, and keep the
             # process group whole.
             self._send_all(wire.Cancel(current.number))
-            self._after("cancel", CANCEL_GRACE_S, self._abort_ranks)
+            self._deadlines.set("cancel", CANCEL_GRACE_S, self._abort_ranks)
         else:
             self._abort_ranks()
 
@@ -363,7 +334,7 @@ class Dispatcher(threading.Thread):
         if current is None or not current.waiting_for or "abort" in self._deadlines:
             return
         self._send_all(wire.Abort(current.number), current.waiting_for)
-        self._after("abort", ABORT_GRACE_S, self._give_up)
+        self._deadlines.set("abort", ABORT_GRACE_S, self._give_up)
 
     def _give_up(self) -> None:
         """The ranks do not answer an abort: end them; the next job starts new ones."""
@@ -373,27 +344,26 @@ class Dispatcher(threading.Thread):
             if current.cancel_asked:
                 _fail(current.job, current.cancellation())
             else:
-                _fail(current.job, _error_of(current))
+                _fail(current.job, current.error())
         if self._waiting:
             self._start_processes()
 
     def _settle_failure(self) -> None:
-        self._deadlines.pop("blame", None)
+        self._deadlines.call_off("blame")
         current = self._current
         if current is not None and not current.cancel_asked and "exit report" not in self._deadlines:
-            _fail(current.job, _error_of(current))
+            _fail(current.job, current.error())
 
     def _finish(self, current: Assignment) -> None:
         """Every rank has answered."""
         if "exit report" in self._deadlines:
             return  # a rank died: what the others say is a consequence
-        for name in ("abort", "cancel", "blame"):
-            self._deadlines.pop(name, None)
+        self._deadlines.call_off("abort", "cancel", "blame")
         self._current = None
         if current.cancel_asked:
             _fail(current.job, current.cancellation())
         elif current.failures:
-            _fail(current.job, _error_of(current))
+            _fail(current.job, current.error())
         elif not current.job.done():
             try:
                 current.job.set_result(current.collected(is_partial=False))
@@ -408,7 +378,7 @@ class Dispatcher(threading.Thread):
         self._group += 1
         self._ready = set()
         self._send_all(wire.Regroup(self._group))
-        self._after("start", REGROUP_TIMEOUT_S, self._give_up)
+        self._deadlines.set("start", REGROUP_TIMEOUT_S, self._give_up)
 
     def _close(self, error: WorkersError | None = None) -> None:
         self._closed = True
@@ -424,33 +394,3 @@ class Dispatcher(threading.Thread):
 def _fail(job: Job, error: BaseException) -> None:
     if not job.done():
         job.set_exception(error)
-
-
-def _error_of(assignment: Assignment) -> Exception:
-    """The first rank's error that is not the consequence of another's."""
-    genuine = [f for f in assignment.failures if not f[1].in_collective and not f[1].cancelled]
-    rank, raised = (genuine or assignment.failures)[0]
-    own = None
-    if raised.payload is not None:
-        with contextlib.suppress(Exception):
-            own = wire.load(raised.payload)
-    # The kit's own errors are written for the user and need no traceback.
-    if isinstance(own, Exception) and type(own).__module__ == "nbkit.errors":
-        return own
-    error = RankError(rank, raised.summary, format_traceback(raised))
-    error.__cause__ = own
-    return error
-
-
-def _how_it_ended(exit_code: int | None) -> str:
-    if exit_code is None:
-        return "ended"
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    name = signal.Signals(-exit_code).name
-    if exit_code == -signal.SIGKILL:
-        return (
-            f"was killed ({name}); if nobody did that on purpose, the machine ran out of memory: "
-            "take a smaller model, a smaller batch size or fewer workers"
-        )
-    return f"was ended by {name}"

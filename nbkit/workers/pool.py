@@ -11,7 +11,8 @@ from nbkit.errors import InputError, WorkersError
 from nbkit.records import Run
 from nbkit.settings import Settings
 from nbkit.workers import wire
-from nbkit.workers.dispatch import Assignment, Dispatcher
+from nbkit.workers.assignment import Assignment
+from nbkit.workers.dispatch import Dispatcher
 from nbkit.workers.job import Collect, Job
 
 

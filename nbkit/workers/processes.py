@@ -89,3 +89,18 @@ def _environment() -> dict[str, str]:
     """The notebook's environment, with its import path, so that ranks find the same modules."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    """A process's end in words, by its exit code (negative: the signal; None: unknown)."""
+    if exit_code is None:
+        return "ended"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    if exit_code == -signal.SIGKILL:
+        return (
+            f"was killed ({name}); if nobody did that on purpose, the machine ran out of memory: "
+            "take a smaller model, a smaller batch size or fewer workers"
+        )
+    return f"was ended by {name}"

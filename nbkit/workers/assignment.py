@@ -1,0 +1,47 @@
+"""Assignment: a job in the dispatcher's hands, with its call and the ranks' answers so far."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbkit.errors import JobCancelled, RankError
+from nbkit.workers import wire
+from nbkit.workers.job import Job
+from nbkit.workers.rank_traceback import format_traceback
+
+
+@dataclass
+class Assignment:
+    """A job with its call and the answers so far."""
+
+    job: Job
+    number: int
+    payload: bytes
+    with_context: bool
+    waiting_for: set[int] = field(default_factory=set)
+    values: dict[int, Any] = field(default_factory=dict)
+    failures: list[tuple[int, wire.Raised]] = field(default_factory=list)
+    cancel_asked: bool = False
+
+    def collected(self, is_partial: bool) -> Any:
+        return self.job.collect(self.job, [self.values[rank] for rank in sorted(self.values)], is_partial)
+
+    def cancellation(self, message: str = "the job was cancelled") -> JobCancelled:
+        return JobCancelled(message, self.collected(is_partial=True))
+
+    def error(self) -> Exception:
+        """The first rank's error that is not the consequence of another's."""
+        genuine = [f for f in self.failures if not f[1].in_collective and not f[1].cancelled]
+        rank, raised = (genuine or self.failures)[0]
+        own = None
+        if raised.payload is not None:
+            with contextlib.suppress(Exception):
+                own = wire.load(raised.payload)
+        # The kit's own errors are written for the user and need no traceback.
+        if isinstance(own, Exception) and type(own).__module__ == "nbkit.errors":
+            return own
+        error = RankError(rank, raised.summary, format_traceback(raised))
+        error.__cause__ = own
+        return error
