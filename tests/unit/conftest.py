@@ -1,0 +1,16 @@
+"""The tiny random model, loaded once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nbkit import models
+
+# Two threads on a matrix of this size wait for each other more than they compute.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> models.LoadedModel:
+    return models.load("tiny-random", "float32")

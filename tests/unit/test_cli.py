@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nbkit.records import Run
+
+NBKIT = [sys.executable, "-m", "nbkit"]
+TINY = ["--model", "tiny-random", "--max-new-tokens", "4"]
+
+
+def nbkit(*arguments) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*NBKIT, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+def test_help_names_the_commands():
+    ran = nbkit("--help")
+    assert ran.returncode == 0
+    assert all(command in ran.stdout for command in ("demo", "generate", "doctor"))
+
+
+def test_doctor_says_what_there_is():
+    ran = nbkit("doctor")
+    assert ran.returncode == 0, ran.stdout
+    assert "nbkit can run here" in ran.stdout
+    assert "torch" in ran.stdout
+
+
+def test_demo_runs_all_three_and_saves_what_it_says(tmp_path):
+    ran = nbkit("demo", *TINY, "--prompts", 10, "--out", tmp_path / "results")
+
+    assert ran.returncode == 0, ran.stderr
+    assert "Hello this is CPU worker 0" in ran.stdout
+    assert "Hello this is CPU worker 1" in ran.stdout
+    assert "tokens/s" in ran.stdout
+    for engine in ("simple", "batched"):
+        run = Run.load(tmp_path / "results" / f"demo-{engine}.json")
+        assert len(run.outputs) == 10
+        assert run.is_complete
+        assert run.settings.engine == engine
+    assert (tmp_path / "results" / "report.html").stat().st_size > 1_000_000
+
+
+def test_generate_writes_a_line_a_prompt_or_the_whole_run(tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("one\ntwo\nthree\n")
+
+    assert nbkit("generate", prompts, "--out", tmp_path / "o.jsonl", *TINY).returncode == 0
+    assert nbkit("generate", prompts, "--out", tmp_path / "o.json", *TINY, "--workers", 1).returncode == 0
+
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [(line["index"], line["prompt"]) for line in lines] == [(0, "one"), (1, "two"), (2, "three")]
+    assert [line["output"] for line in lines] == Run.load(tmp_path / "o.json").outputs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.txt", "--out", "o.json"], "gone.txt: No such file"),
+        (["prompts.txt", "--out", "o.csv"], "must end in .json or .jsonl"),
+        (["prompts.txt", "--out", "prompts.txt/o.json"], "cannot write"),
+        (["prompts.txt", "--out", "o.json", "--batch-size", "0"], "batch_size must be at least 1, not 0"),
+        (["prompts.txt", "--out", "o.json", "--batch-size", "x"], "--batch-size"),
+        (["prompts.txt", "--out", "o.json", "--engine", "warp"], "engine must be one of"),
+        (["prompts.txt", "--out", "o.json", "--workers", "0"], "at least 1"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_exit_code_2(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.txt").write_text("one\n")
+    ran = nbkit("generate", *arguments)
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "o.json").exists()
+
+
+def test_an_unknown_model_and_too_many_workers_are_sentences_and_exit_code_1(tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("one\n")
+    for arguments, message in ((["--model", "nope"], "unknown model"), (["--workers", "1000"], "at most")):
+        ran = nbkit("generate", prompts, "--out", tmp_path / "o.json", *arguments)
+        assert ran.returncode == 1
+        assert message in ran.stderr
+        assert "Traceback" not in ran.stderr
+
+
+def test_an_interrupt_saves_what_is_finished(tmp_path):
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "o.jsonl"
+    prompts.write_text("once upon a time\n" * 200)
+    process = subprocess.Popen(
+        [*NBKIT, "generate", prompts, "--out", out, "--engine", "simple", "--max-new-tokens", "8"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    time.sleep(15)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 130, said
+    assert "stopped." in said
+    assert 0 < len(out.read_text().splitlines()) < 200

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from nbkit import models
+from nbkit.engines import Prompt, make_engine
+from nbkit.prompts import first_lines
+from nbkit.settings import Settings
+
+
+class Watch:
+    """A clock that ticks, and a stop after so many tokens' reports."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self._ticks = 0
+        self._reports = 0
+        self._stop_after = stop_after
+
+    @property
+    def cancelled(self) -> bool:
+        return self._stop_after is not None and self._reports >= self._stop_after
+
+    @property
+    def elapsed_s(self) -> float:
+        self._ticks += 1
+        return float(self._ticks)
+
+    def report(self, tokens: int) -> None:
+        self._reports += 1
+
+
+def generate(loaded, prompts, watch=None, **settings):
+    engine = make_engine(Settings(**settings), loaded)
+    return list(engine.generate([Prompt(i, text) for i, text in enumerate(prompts)], watch or Watch()))
+
+
+def outputs(batches):
+    return [output for batch in batches for output in batch.outputs]
+
+
+def ending_early(loaded):
+    """The same model, with an end of sequence that it is sure to generate now and then."""
+    often = outputs(generate(loaded, ["the king."], engine="simple", max_new_tokens=40, ignore_eos=True))
+    letter = loaded.tokenizer(often[0].text.strip()[-1]).input_ids[0]
+    model = copy.copy(loaded.model)
+    model.generation_config = copy.deepcopy(loaded.model.generation_config)
+    model.generation_config.eos_token_id = [loaded.model.generation_config.eos_token_id, letter]
+    return models.LoadedModel(model, loaded.tokenizer, loaded.device, loaded.dtype)
+
+
+PROMPTS = [line.lower()[: 8 + 11 * i] for i, line in enumerate(first_lines(9))]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
+@pytest.mark.parametrize("pad_to_multiple_of", [1, 8])
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_batched_equals_simple_token_for_token(tiny, batch_size, pad_to_multiple_of, ignore_eos):
+    loaded = ending_early(tiny)
+    asked = {"max_new_tokens": 12, "ignore_eos": ignore_eos}
+    simple = generate(loaded, PROMPTS, engine="simple", **asked)
+    batched = generate(
+        loaded, PROMPTS, engine="batched", batch_size=batch_size, pad_to_multiple_of=pad_to_multiple_of, **asked
+    )
+    assert outputs(batched) == outputs(simple)
+    assert [len(batch.outputs) for batch in batched][:-1] == [batch_size] * (len(batched) - 1)
+
+
+def test_the_real_model_gives_the_same_text_in_batches():
+    loaded = models.load("smollm2-135m", "float32")
+    prompts = first_lines(4)
+    simple = generate(loaded, prompts, engine="simple", max_new_tokens=12)
+    batched = generate(loaded, prompts, engine="batched", batch_size=4, max_new_tokens=12)
+    assert outputs(batched) == outputs(simple)
+    assert all(output.text.strip() for output in outputs(simple))
+
+
+def test_tokens_after_the_end_of_a_sequence_are_computed_but_not_new(tiny):
+    batches = generate(ending_early(tiny), PROMPTS, batch_size=9, max_new_tokens=40)
+
+    (batch,) = batches
+    new = [output.new_tokens for output in batch.outputs]
+    assert min(new) < max(new)
+    assert batch.computed_tokens == 9 * max(new)
+    assert batch.record(0).new_tokens == sum(new) < batch.computed_tokens
+    assert {output.finish_reason for output in batch.outputs} <= {"stop", "length"}
+
+
+def test_ignoring_the_end_gives_every_prompt_all_its_tokens(tiny):
+    for batch in generate(ending_early(tiny), PROMPTS, batch_size=4, max_new_tokens=30, ignore_eos=True):
+        assert [output.new_tokens for output in batch.outputs] == [30] * len(batch.outputs)
+        assert batch.computed_tokens == 30 * len(batch.outputs)
+        assert {output.finish_reason for output in batch.outputs} == {"length"}
+
+
+def test_padding_and_prompt_tokens_fill_the_batch(tiny):
+    (batch,) = generate(tiny, PROMPTS, batch_size=9, max_new_tokens=2)
+    lengths = [len(tiny.tokenizer(prompt).input_ids) for prompt in PROMPTS]
+    width = -(-max(lengths) // 8) * 8
+    assert batch.prompt_tokens == sum(lengths)
+    assert batch.prompt_tokens + batch.padding_tokens == 9 * width
+
+
+def test_simple_pads_nothing(tiny):
+    assert all(batch.padding_tokens == 0 for batch in generate(tiny, PROMPTS, engine="simple", max_new_tokens=2))
+
+
+def test_the_parts_of_a_batch_lie_between_its_begin_and_end(tiny):
+    for batch in generate(tiny, PROMPTS, batch_size=4, max_new_tokens=3):
+        parts = batch.tokenize_s + batch.prefill_s + batch.decode_s + batch.detokenize_s
+        assert parts == pytest.approx(batch.end_s - batch.begin_s)
+        assert min(batch.tokenize_s, batch.prefill_s, batch.decode_s, batch.detokenize_s) > 0
+
+
+@pytest.mark.parametrize("engine", ["simple", "batched"])
+def test_a_cancelled_engine_ends_without_the_batch_under_way(tiny, engine):
+    whole = generate(tiny, PROMPTS, engine=engine, batch_size=3, max_new_tokens=10, ignore_eos=True)
+    cut = generate(
+        tiny, PROMPTS, Watch(stop_after=15), engine=engine, batch_size=3, max_new_tokens=10, ignore_eos=True
+    )
+    assert outputs(cut) == outputs(whole)[: len(cut[0].outputs)]
+
+
+def test_special_tokens_are_added_alike(tiny):
+    tokenizer = copy.deepcopy(tiny.tokenizer)
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", pair=None, special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+    loaded = models.LoadedModel(tiny.model, tokenizer, tiny.device, tiny.dtype)
+    assert loaded.tokenizer("a").input_ids[0] == tokenizer.bos_token_id
+    simple = generate(loaded, PROMPTS, engine="simple", max_new_tokens=6)
+    batched = generate(loaded, PROMPTS, batch_size=4, max_new_tokens=6)
+    assert outputs(simple) == outputs(batched)
+    assert sum(b.prompt_tokens for b in simple) == sum(b.prompt_tokens for b in batched)

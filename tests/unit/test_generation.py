@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from example_runs import batch, outputs, rank_record
+
+from nbkit.engines import Prompt
+from nbkit.errors import InputError, WorkersError
+from nbkit.generation import BatchDone, ShareBegun, check_lengths, run_of
+from nbkit.settings import Settings
+from nbkit.workers import Emitted
+
+ASKED = Settings(model="tiny-random", max_new_tokens=6)
+
+
+def emitted(*shares: tuple[int, ...]) -> list[Emitted]:
+    return [Emitted(rank, BatchDone(batch(rank, s), tuple(outputs(s)))) for rank, s in enumerate(shares)]
+
+
+def test_a_prompt_that_just_fits_is_taken_and_one_token_more_is_not(tiny):
+    check_lengths([Prompt(7, "x" * 250)], tiny, ASKED)
+    with pytest.raises(InputError, match=r"prompt 7 has 251 tokens; with max_new_tokens=6 .*context of 256"):
+        check_lengths([Prompt(7, "x" * 251)], tiny, ASKED)
+
+
+def test_new_tokens_must_leave_room_for_a_prompt(tiny):
+    with pytest.raises(InputError, match="max_new_tokens=256 leaves no room"):
+        check_lengths([Prompt(0, "x")], tiny, Settings(max_new_tokens=256))
+
+
+def test_a_whole_account_makes_a_run():
+    ranks = [rank_record(0, 2, 4), rank_record(1, 2, 4)]
+    made = run_of(emitted((0, 1), (2, 3)), list("abcd"), ASKED, ranks, is_partial=False)
+    assert made.is_complete
+    assert made.world_size == 2
+
+
+@pytest.mark.parametrize("shares", [((0, 1), (2,)), ((0, 1), (1, 2, 3)), ((0, 1, 2, 3), (0,))])
+def test_an_account_with_a_missing_or_doubled_prompt_is_refused(shares):
+    ranks = [rank_record(0, 2, 4), rank_record(1, 2, 4)]
+    with pytest.raises(WorkersError, match="does not add up"):
+        run_of(emitted(*shares), list("abcd"), ASKED, ranks, is_partial=False)
+
+
+def test_a_gather_that_brought_something_else_is_refused():
+    with pytest.raises(WorkersError, match="3 gathered"):
+        run_of(emitted((0, 1, 2, 3)), list("abcd"), ASKED, [rank_record(0, 1, 3)], is_partial=False)
+
+
+def test_a_stopped_job_makes_a_partial_run():
+    events = [Emitted(0, ShareBegun(2, 0.0, 1.0)), Emitted(1, ShareBegun(2, 0.0, 1.0)), *emitted((1,))]
+    made = run_of(events, list("abcd"), ASKED, [], is_partial=True)
+    assert made.finished_prompts == 1
+    assert made.world_size == 2

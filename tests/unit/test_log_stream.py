@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbkit.workers.log_stream import LogStream
+
+
+def written(*pieces: str) -> list[str]:
+    lines: list[str] = []
+    stream = LogStream(lambda name, line: lines.append(line), "stdout")
+    for piece in pieces:
+        stream.write(piece)
+        stream.flush()
+    stream.finish_line()
+    return lines
+
+
+@given(st.text(alphabet="ab \n", max_size=60), st.lists(st.integers(0, 60), max_size=8))
+def test_lines_are_the_same_however_they_are_written(text, cuts):
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[a:b] for a, b in pairwise(places)]
+    expected = text.split("\n")
+    assert written(*pieces) == (expected if expected[-1] else expected[:-1])
+
+
+def test_of_a_progress_bar_the_last_state_is_sent():
+    assert written("\r 0%", "\r50%", "\r100%", "\n", "done") == ["100%", "done"]
+    assert written("\r 0%", "\r50%") == ["50%"]
+
+
+def test_lines_with_carriage_returns_before_the_newline_are_whole():
+    assert written("one\r\ntwo\r\n") == ["one", "two"]
+
+
+def test_print_writes_to_it():
+    lines: list[str] = []
+    stream = LogStream(lambda name, line: lines.append(f"{name}: {line}"), "stderr")
+    print("a", 1, file=stream)
+    assert lines == ["stderr: a 1"]
+    assert stream.writable()
+    assert not stream.isatty()

