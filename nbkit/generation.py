@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nbkit import machine
-from nbkit.engines import Prompt, make_engine
+from nbkit.engines import BatchDone, Prompt, make_engine
 from nbkit.errors import InputError, WorkersError
 from nbkit.models import LoadedModel
-from nbkit.records import BatchRecord, Output, RankRecord, Run
+from nbkit.records import Output, RankRecord, Run
 from nbkit.settings import Settings
 
 PROGRESS_EVERY_S = 0.2
@@ -52,14 +52,6 @@ class Progress:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchDone:
-    """Event: a batch is finished."""
-
-    record: BatchRecord
-    outputs: tuple[Output, ...]
-
-
 def generate_on_rank(rank: RankContext, prompts: list[str], settings: Settings) -> RankRecord:
     """On every rank: take a share of the prompts, generate, and gather, as in the article.
 
@@ -79,8 +71,8 @@ def generate_on_rank(rank: RankContext, prompts: list[str], settings: Settings) 
         accelerator.wait_for_everyone()
         begin_s = rank.elapsed_s
         rank.emit(ShareBegun(len(share), load_s, begin_s))
-        for batch in engine.generate(share, _Watch(rank)):
-            rank.emit(BatchDone(batch.record(accelerator.process_index), batch.outputs))
+        for batch in engine.generate(share, _Watch(rank, accelerator.process_index)):
+            rank.emit(batch)
             outputs.extend(batch.outputs)
     done_s = rank.elapsed_s
     accelerator.wait_for_everyone()
@@ -106,23 +98,24 @@ def generate_on_rank(rank: RankContext, prompts: list[str], settings: Settings) 
 class _Watch:
     """What an engine sees of its rank: the clock, whether to stop, and where to say how far it is."""
 
-    def __init__(self, rank: RankContext) -> None:
-        self._rank = rank
+    def __init__(self, context: RankContext, rank: int) -> None:
+        self._context = context
         self._said_s = 0.0
+        self.rank = rank
 
     @property
     def cancelled(self) -> bool:
-        return self._rank.cancelled
+        return self._context.cancelled
 
     @property
     def elapsed_s(self) -> float:
-        return self._rank.elapsed_s
+        return self._context.elapsed_s
 
     def report(self, tokens: int) -> None:
-        now = self._rank.elapsed_s
+        now = self._context.elapsed_s
         if now - self._said_s >= PROGRESS_EVERY_S:
             self._said_s = now
-            self._rank.emit(Progress(now, tokens))
+            self._context.emit(Progress(now, tokens))
 
 
 def check_lengths(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> None:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nbkit.generation import BatchDone, Progress, ShareBegun
+from nbkit.engines import BatchDone
+from nbkit.generation import Progress, ShareBegun
 from nbkit.records import BatchRecord, Output
 from nbkit.settings import Settings
 

@@ -49,9 +49,8 @@ class LiveView:
         self._draw_timeline([], 0.0, "Batches per rank")
 
     def show(self, progress: RunProgress) -> None:
-        """Draw how far a run is."""
-        if progress.begin_s is None:
-            return
+        """Draw how far a run is that has begun."""
+        assert progress.begin_s is not None
         for rank, bar in enumerate(self._bars.children):
             bar.value = progress.ranks[rank].fraction_done(progress.settings)
         rates = throughput(progress.samples)

@@ -61,9 +61,15 @@ class WorkersControl:
     def get_resized(self) -> Workers:
         """The workers, as many as the slider asks for; started again if a cell has closed them."""
         workers = self.get()
-        if workers.is_closed or workers.world_size != self.slider.value:
+        if not self._fit(workers):
             workers.resize(self.slider.value)
         return workers
+
+    def _fit(self, workers: Workers) -> bool:
+        try:
+            return not workers.is_closed and workers.world_size == self.slider.value
+        except WorkersError:  # they could not start; perhaps another number can
+            return False
 
     def close(self) -> None:
         """End the workers, if they are the dashboard's own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nbkit.engines.protocol import Batch, Prompt, Watch
+from nbkit.engines.protocol import BatchDone, Prompt, Watch
 from nbkit.engines.timed_generate import TimedGenerate
 from nbkit.models import LoadedModel
 from nbkit.settings import Settings
@@ -17,7 +17,7 @@ class BatchedEngine:
         self._batch_size = settings.batch_size
         self._generate = TimedGenerate(settings, loaded, pad_to_multiple_of=settings.pad_to_multiple_of)
 
-    def generate(self, prompts: Sequence[Prompt], watch: Watch) -> Iterator[Batch]:
+    def generate(self, prompts: Sequence[Prompt], watch: Watch) -> Iterator[BatchDone]:
         """Yield the batches in the prompts' order; the last may be smaller."""
         for start in range(0, len(prompts), self._batch_size):
             batch = self._generate(prompts[start : start + self._batch_size], watch)

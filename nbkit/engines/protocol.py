@@ -1,7 +1,7 @@
 """The protocol of engines: prompts in, batches out as they finish.
 
-An engine knows one model on one device. It knows nothing of other ranks, of sockets
-or of who watches.
+An engine knows one model on one device. It knows nothing of other ranks' work, of
+sockets or of who watches.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ class Watch(Protocol):
     """What an engine sees of its surroundings."""
 
     @property
+    def rank(self) -> int:
+        """The rank to write into records."""
+        ...
+
+    @property
     def cancelled(self) -> bool:
         """Whether to stop: an engine looks once a token."""
         ...
@@ -40,43 +45,16 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """A finished batch: its outputs, and the account that ``BatchRecord`` explains."""
+class BatchDone:
+    """A finished batch: its record and its outputs."""
 
+    record: BatchRecord
     outputs: tuple[Output, ...]
-    prompt_tokens: int
-    padding_tokens: int
-    computed_tokens: int
-    tokenize_s: float
-    prefill_s: float
-    decode_s: float
-    detokenize_s: float
-    begin_s: float
-    end_s: float
-    peak_memory_bytes: int
-
-    def record(self, rank: int) -> BatchRecord:
-        """The batch's record, as made on a rank."""
-        return BatchRecord(
-            rank=rank,
-            indices=tuple(output.index for output in self.outputs),
-            prompt_tokens=self.prompt_tokens,
-            padding_tokens=self.padding_tokens,
-            new_tokens=sum(output.new_tokens for output in self.outputs),
-            computed_tokens=self.computed_tokens,
-            tokenize_s=self.tokenize_s,
-            prefill_s=self.prefill_s,
-            decode_s=self.decode_s,
-            detokenize_s=self.detokenize_s,
-            begin_s=self.begin_s,
-            end_s=self.end_s,
-            peak_memory_bytes=self.peak_memory_bytes,
-        )
 
 
 class Engine(Protocol):
     """Turns prompts into batches of text."""
 
-    def generate(self, prompts: Sequence[Prompt], watch: Watch) -> Iterator[Batch]:
+    def generate(self, prompts: Sequence[Prompt], watch: Watch) -> Iterator[BatchDone]:
         """Yield each batch as it finishes; when cancelled, end without the one under way."""
         ...

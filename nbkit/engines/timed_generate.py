@@ -9,9 +9,9 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from nbkit.engines.device_memory import PeakMemory
-from nbkit.engines.protocol import Batch, Prompt, Watch
+from nbkit.engines.protocol import BatchDone, Prompt, Watch
 from nbkit.models import LoadedModel
-from nbkit.records import Output
+from nbkit.records import BatchRecord, Output
 from nbkit.settings import Settings
 
 
@@ -32,7 +32,7 @@ class TimedGenerate:
         }
         self._peak_memory = PeakMemory(loaded.device)
 
-    def __call__(self, prompts: Sequence[Prompt], watch: Watch) -> Batch | None:
+    def __call__(self, prompts: Sequence[Prompt], watch: Watch) -> BatchDone | None:
         """The finished batch, or None if it was cancelled before its end."""
         model, tokenizer = self._loaded.model, self._loaded.tokenizer
         self._peak_memory.reset()
@@ -55,10 +55,12 @@ class TimedGenerate:
             return None
         outputs = self._outputs(prompts, new)
         end_s = watch.elapsed_s
-        return Batch(
-            outputs=outputs,
+        record = BatchRecord(
+            rank=watch.rank,
+            indices=tuple(prompt.index for prompt in prompts),
             prompt_tokens=int(inputs.attention_mask.sum()),
             padding_tokens=int((1 - inputs.attention_mask).sum()),
+            new_tokens=sum(output.new_tokens for output in outputs),
             computed_tokens=new.numel(),
             tokenize_s=tokenized_s - begin_s,
             prefill_s=steps.first_token_s - tokenized_s,
@@ -68,6 +70,7 @@ class TimedGenerate:
             end_s=end_s,
             peak_memory_bytes=self._peak_memory.read(),
         )
+        return BatchDone(record, outputs)
 
     def _outputs(self, prompts: Sequence[Prompt], new: torch.Tensor) -> tuple[Output, ...]:
         """Cut each row (tokens of one sequence) at its end-of-sequence token and decode it."""

@@ -133,10 +133,19 @@ def _import_what_ranks_need() -> None:
 
 def _launch(world_size: int, control_fd: int, door_fd: int) -> None:
     from accelerate import notebook_launcher
+    from torch.distributed import DistNetworkError
 
-    # Its 'Launching training on 2 CUDAs.' is not true of what happens here.
-    with contextlib.redirect_stdout(io.StringIO()):
-        notebook_launcher(_rank_main, (control_fd, door_fd), num_processes=world_size, use_port=str(_free_port()))
+    for last_try in (False, False, True):
+        try:
+            # Its 'Launching training on 2 CUDAs.' is not true of what happens here.
+            with contextlib.redirect_stdout(io.StringIO()):
+                port = str(_free_port())
+                notebook_launcher(_rank_main, (control_fd, door_fd), num_processes=world_size, use_port=port)
+            return
+        except DistNetworkError as error:
+            # Somebody took the port between the look and the launch: look again.
+            if last_try or "EADDRINUSE" not in str(error):
+                raise
 
 
 def _free_port() -> int:

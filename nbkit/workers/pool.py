@@ -165,7 +165,7 @@ class Workers:
     def submit_generate(self, prompts: Sequence[str], settings: Settings | None = None, **changes: Any) -> Job:
         """Like ``generate``, but return a ``Job`` at once.
 
-        Its events carry a ``nbkit.generation.BatchDone`` for each batch as it
+        Its events carry a ``nbkit.engines.BatchDone`` for each batch as it
         finishes and a ``Progress`` a few times a second. When it is cancelled, the
         ``JobCancelled`` holds the partial ``Run``.
         """

@@ -2,7 +2,8 @@
 
 Knows nothing of what a job does. Everything travels on socketpairs that processes
 inherit or hand to each other: nothing listens, so there is no port and no password,
-and when one side dies the other reads end-of-file.
+and when one side dies the other reads end-of-file. (Collectives between the ranks go
+torch's own ways.)
 """
 
 from __future__ import annotations

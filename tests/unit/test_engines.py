@@ -13,6 +13,8 @@ from nbkit.settings import Settings
 class Watch:
     """A clock that ticks, and a stop after so many tokens' reports."""
 
+    rank = 0
+
     def __init__(self, stop_after: int | None = None) -> None:
         self._ticks = 0
         self._reports = 0
@@ -82,15 +84,15 @@ def test_tokens_after_the_end_of_a_sequence_are_computed_but_not_new(tiny):
     (batch,) = batches
     new = [output.new_tokens for output in batch.outputs]
     assert min(new) < max(new)
-    assert batch.computed_tokens == 9 * max(new)
-    assert batch.record(0).new_tokens == sum(new) < batch.computed_tokens
+    assert batch.record.computed_tokens == 9 * max(new)
+    assert batch.record.new_tokens == sum(new) < batch.record.computed_tokens
     assert {output.finish_reason for output in batch.outputs} <= {"stop", "length"}
 
 
 def test_ignoring_the_end_gives_every_prompt_all_its_tokens(tiny):
     for batch in generate(ending_early(tiny), PROMPTS, batch_size=4, max_new_tokens=30, ignore_eos=True):
         assert [output.new_tokens for output in batch.outputs] == [30] * len(batch.outputs)
-        assert batch.computed_tokens == 30 * len(batch.outputs)
+        assert batch.record.computed_tokens == 30 * len(batch.outputs)
         assert {output.finish_reason for output in batch.outputs} == {"length"}
 
 
@@ -98,19 +100,22 @@ def test_padding_and_prompt_tokens_fill_the_batch(tiny):
     (batch,) = generate(tiny, PROMPTS, batch_size=9, max_new_tokens=2)
     lengths = [len(tiny.tokenizer(prompt).input_ids) for prompt in PROMPTS]
     width = -(-max(lengths) // 8) * 8
-    assert batch.prompt_tokens == sum(lengths)
-    assert batch.prompt_tokens + batch.padding_tokens == 9 * width
+    assert batch.record.prompt_tokens == sum(lengths)
+    assert batch.record.prompt_tokens + batch.record.padding_tokens == 9 * width
 
 
 def test_simple_pads_nothing(tiny):
-    assert all(batch.padding_tokens == 0 for batch in generate(tiny, PROMPTS, engine="simple", max_new_tokens=2))
+    assert all(
+        batch.record.padding_tokens == 0 for batch in generate(tiny, PROMPTS, engine="simple", max_new_tokens=2)
+    )
 
 
 def test_the_parts_of_a_batch_lie_between_its_begin_and_end(tiny):
     for batch in generate(tiny, PROMPTS, batch_size=4, max_new_tokens=3):
-        parts = batch.tokenize_s + batch.prefill_s + batch.decode_s + batch.detokenize_s
-        assert parts == pytest.approx(batch.end_s - batch.begin_s)
-        assert min(batch.tokenize_s, batch.prefill_s, batch.decode_s, batch.detokenize_s) > 0
+        record = batch.record
+        parts = (record.tokenize_s, record.prefill_s, record.decode_s, record.detokenize_s)
+        assert sum(parts) == pytest.approx(record.end_s - record.begin_s)
+        assert min(parts) > 0
 
 
 @pytest.mark.parametrize("engine", ["simple", "batched"])
@@ -134,4 +139,4 @@ def test_special_tokens_are_added_alike(tiny):
     simple = generate(loaded, PROMPTS, engine="simple", max_new_tokens=6)
     batched = generate(loaded, PROMPTS, batch_size=4, max_new_tokens=6)
     assert outputs(simple) == outputs(batched)
-    assert sum(b.prompt_tokens for b in simple) == sum(b.prompt_tokens for b in batched)
+    assert sum(b.record.prompt_tokens for b in simple) == sum(b.record.prompt_tokens for b in batched)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from example_runs import batch, outputs, rank_record
 
-from nbkit.engines import Prompt
+from nbkit.engines import BatchDone, Prompt
 from nbkit.errors import InputError, WorkersError
-from nbkit.generation import BatchDone, ShareBegun, check_lengths, run_of
+from nbkit.generation import ShareBegun, check_lengths, run_of
 from nbkit.settings import Settings
 from nbkit.workers import Emitted
 

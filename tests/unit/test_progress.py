@@ -5,7 +5,8 @@ from example_runs import batch, outputs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.generation import BatchDone, Progress, ShareBegun
+from nbkit.engines import BatchDone
+from nbkit.generation import Progress, ShareBegun
 from nbkit.progress import RunProgress, throughput
 from nbkit.settings import Settings
 

@@ -9,7 +9,8 @@ import pytest
 
 import nbkit
 from nbkit import models
-from nbkit.generation import BatchDone, ShareBegun
+from nbkit.engines import BatchDone
+from nbkit.generation import ShareBegun
 from nbkit.workers import Emitted
 
 TINY = {"model": "tiny-random", "max_new_tokens": 8}
