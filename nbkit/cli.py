@@ -138,7 +138,7 @@ def doctor() -> None:
 def _say_hello(live: Workers) -> None:
     with console.status("starting the workers (importing torch takes a few seconds)"):
         ranks = live.wait_until_ready()
-        hello = live.hello().result()
+        hello = live.hello()
     devices = ", ".join(sorted({f"{info.device} ({info.device_name})" for info in ranks}))
     console.print(f"{len(ranks)} workers on {devices}")
     for greeting in hello.greetings:

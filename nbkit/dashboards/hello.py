@@ -31,7 +31,7 @@ class Hello(Dashboard):
         self._answers.value = ""
         self._status.say("Waiting for every rank.")
         workers = self._workers.get_resized()
-        greetings: Greetings = workers.hello().result()
+        greetings: Greetings = workers.hello()
         rows = [
             {
                 "rank": greeting.rank,

@@ -34,6 +34,8 @@ class TimedGenerate:
 
     def __call__(self, prompts: Sequence[Prompt], watch: Watch) -> BatchDone | None:
         """The finished batch, or None if it was cancelled before its end."""
+        if watch.cancelled:
+            return None
         model, tokenizer = self._loaded.model, self._loaded.tokenizer
         self._peak_memory.reset()
         begin_s = watch.elapsed_s
@@ -51,7 +53,7 @@ class TimedGenerate:
             sequences = model.generate(**inputs, **self._options, stopping_criteria=StoppingCriteriaList([steps]))
         new = sequences[:, inputs.input_ids.shape[1] :].cpu()
         decoded_s = watch.elapsed_s
-        if watch.cancelled:
+        if steps.were_cut:
             return None
         outputs = self._outputs(prompts, new)
         end_s = watch.elapsed_s
@@ -90,6 +92,7 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
         self._device = device
         self._tokens = 0
         self.first_token_s = 0.0
+        self.were_cut = False
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         if not self.first_token_s:
@@ -99,7 +102,8 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
             self.first_token_s = self._watch.elapsed_s
         self._tokens += input_ids.shape[0]
         self._watch.report(self._tokens)
-        return torch.full((input_ids.shape[0],), self._watch.cancelled, device=input_ids.device, dtype=torch.bool)
+        self.were_cut = self._watch.cancelled
+        return torch.full((input_ids.shape[0],), self.were_cut, device=input_ids.device, dtype=torch.bool)
 
 
 def _eos_token_id(loaded: LoadedModel) -> int | list[int] | None:

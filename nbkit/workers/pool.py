@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from nbkit.errors import InputError, WorkersError
 from nbkit.records import Run
@@ -14,6 +14,9 @@ from nbkit.workers import wire
 from nbkit.workers.assignment import Assignment
 from nbkit.workers.dispatch import Dispatcher
 from nbkit.workers.job import Collect, Job
+
+if TYPE_CHECKING:
+    from nbkit.hello import Hello
 
 
 class Workers:
@@ -132,15 +135,18 @@ class Workers:
         """
         return self._submit(fn, args, kwargs)
 
-    def hello(self) -> Job:
-        """Submit the hello-world gather; the job's result is a ``nbkit.hello.Hello``."""
+    def hello(self) -> Hello:
+        """Run the hello-world gather: a greeting from each rank, and how long the gather took.
+
+        Raises
+        ------
+        RankError, RankDied, WorkersError
+            As for ``run``.
+        """
         from nbkit.hello import Hello, hello_on_rank
 
-        return self._submit(
-            hello_on_rank,
-            with_context=True,
-            collect=lambda job, values, is_partial: None if is_partial else Hello.of(values),
-        )
+        job = self._submit(hello_on_rank, with_context=True)
+        return Hello.of(job.result())
 
     def generate(self, prompts: Sequence[str], settings: Settings | None = None, **changes: Any) -> Run:
         """Generate on all ranks and return the ``Run``.

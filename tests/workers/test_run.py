@@ -127,7 +127,7 @@ def test_an_accelerator_of_one_job_does_not_bind_the_next(workers):
 
 
 def test_hello_gathers_a_greeting_from_each_rank(workers):
-    hello = workers.hello().result()
+    hello = workers.hello()
 
     assert [greeting.rank for greeting in hello.greetings] == [0, 1]
     assert len(set(hello.messages)) == 2
