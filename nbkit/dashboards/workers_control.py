@@ -53,8 +53,14 @@ class WorkersControl:
         return workers
 
     def show_count(self) -> None:
-        """Wait until the workers are up and set the slider to their number."""
-        count = self.get().world_size
+        """Wait until the workers are up and set the slider to their number; closed ones keep it as it is."""
+        workers = self.get()
+        try:
+            count = workers.world_size
+        except WorkersError:
+            if workers.is_closed:
+                return  # by a cell below, as in Run All Cells; the button starts them again
+            raise
         self.slider.max = max(self.slider.max, count)
         self.slider.value = count
 
