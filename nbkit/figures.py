@@ -150,6 +150,13 @@ def _styled(figure: go.Figure, title: str, height: int) -> go.Figure:
         height=height,
         autosize=True,
         margin={"l": 70, "r": 20, "t": 80, "b": 55},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "left", "x": 0.0},
+        legend={
+            "orientation": "h",
+            "traceorder": "normal",
+            "yanchor": "bottom",
+            "y": 1.0,
+            "xanchor": "left",
+            "x": 0.0,
+        },
     )
     return figure

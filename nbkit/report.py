@@ -51,8 +51,10 @@ def html_table(rows: Iterable[Mapping[str, object]]) -> str:
     listed = list(rows)
     if not listed:
         return ""
-    head = "".join(_cell("th", column) for column in listed[0])
-    body = "".join("<tr>" + "".join(_cell("td", value) for value in row.values()) + "</tr>" for row in listed)
+    head = "".join(_cell("th", column, like=value) for column, value in listed[0].items())
+    body = "".join(
+        "<tr>" + "".join(_cell("td", value, like=value) for value in row.values()) + "</tr>" for row in listed
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -63,11 +65,14 @@ def text_table(run: Run, most: int) -> str:
     return html_table(rows)
 
 
-def _cell(tag: str, value: object) -> str:
+def _cell(tag: str, text: object, like: object) -> str:
+    """A cell aligned as its column's values are: numbers on the right."""
+    align = "right" if isinstance(like, int | float) else "left"
     # Styled here: in a notebook the page's own style sheet would centre text and break words.
-    align = "right" if isinstance(value, int | float) else "left"
-    style = f"text-align:{align};vertical-align:top;white-space:pre-wrap;padding:2px 6px;font-size:12px"
-    return f'<{tag} style="{style}">{html.escape(str(value))}</{tag}>'
+    style = (
+        f"text-align:{align};vertical-align:top;white-space:pre-wrap;padding:2px 4px;font-size:12px;line-height:1.4"
+    )
+    return f'<{tag} style="{style}">{html.escape(str(text))}</{tag}>'
 
 
 def _machine_line(run: Run) -> str:

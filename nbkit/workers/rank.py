@@ -202,7 +202,7 @@ def _rank_info(state: Any) -> wire.RankInfo:
         world_size=state.num_processes,
         node=socket.gethostname(),
         pid=os.getpid(),
-        device="cpu" if device.type == "cpu" else str(device),
+        device=str(device),
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         backend=state.backend,
     )
