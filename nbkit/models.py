@@ -56,8 +56,8 @@ def check_name(name: str) -> None:
     """
     if name in EMBEDDED:
         return
-    if Path(name).expanduser().is_dir():
-        _check_folder(Path(name).expanduser())
+    if (folder := _folder_of(name)) is not None:
+        _check_folder(folder)
     elif not _looks_like_hub_id(name):
         raise ModelError(
             f"unknown model {name!r}: not a folder here, not a hub id (owner/name), "
@@ -88,8 +88,7 @@ def locate(name: str, dtype: str, on_wait: Callable[[str], None] = lambda text: 
         built = _build_once(name, on_wait)
         in_dtype = built / dtype
         return in_dtype if in_dtype.is_dir() else built / "float32"
-    folder = Path(name).expanduser()
-    return folder if folder.is_dir() else _download(name, on_wait)
+    return _folder_of(name) or _download(name, on_wait)
 
 
 def load(
@@ -113,10 +112,11 @@ def load(
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
+            output_loading_info=True,
             device_map=None if device.type == "cpu" else {"": device},
             **options,
         )
@@ -130,6 +130,10 @@ def load(
             f"cannot load model {name!r} from {folder}: {type(error).__name__}: {error}. "
             "If its files are damaged, delete that folder and get them anew."
         ) from error
+    if report["missing_keys"]:
+        # transformers would fill them with random numbers.
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise ModelError(f"the weights of model {name!r} in {folder} are not complete: {missing} ... are missing.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LoadedModel(model.eval(), tokenizer, device, dtype)
@@ -183,6 +187,14 @@ def _build_and_rename(name: str, built: Path) -> None:
         partial.rename(built)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _folder_of(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser()
+        return folder if name and folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown ~user, a null character
+        return None
 
 
 def _check_folder(folder: Path) -> None:

@@ -102,8 +102,8 @@ def read_prompts(path: str | Path) -> list[str]:
 def _prompt_in_json(path: Path, number: int, line: str) -> str:
     try:
         value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number}: not JSON ({error.msg}): {_shorten(line)}.") from None
+    except (ValueError, RecursionError) as error:  # not JSON, a number too long, brackets too deep
+        raise InputError(f"{path}, line {number}: not JSON ({error}): {_shorten(line)}.") from None
     prompt = value.get("prompt") if isinstance(value, dict) else value
     if not isinstance(prompt, str) or not prompt:
         raise InputError(

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -291,9 +292,15 @@ class Run:
             fields["settings"] = Settings(**fields["settings"])
             fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
             fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
-            return cls(**fields)
+            run = cls(**fields)
+            lengths = {len(each) for each in (run.prompts, run.outputs, run.new_tokens, run.finish_reasons)}
         except (KeyError, TypeError) as error:
             raise InputError(f"the data of this Run are damaged: {error}.") from error
+        if len(lengths) != 1:
+            raise InputError(
+                "the data of this Run are damaged: its lists of prompts and outputs are not equally long."
+            )
+        return run
 
     def save(self, path: str | Path) -> Path:
         """Write the Run as JSON, whole or not at all, and return the path.
@@ -318,10 +325,10 @@ class Run:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not a saved Run: {error}.") from None
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, brackets too deep
+            raise InputError(f"{path} is not a saved Run: {error}.") from None
 
 
 def check_writable(path: str | Path) -> Path:
@@ -353,7 +360,7 @@ def write_atomically(path: str | Path, text: str) -> Path:
     """
     path = check_writable(path)
     # Beside the target: a rename is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
             file.write(text)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
+import uuid
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
 import nbkit
+
+SESSION = "NBKIT_TEST_SESSION"
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +25,23 @@ def workers() -> Iterator[nbkit.Workers]:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """After the last test no host or rank started here is alive."""
+    """After the last test no host or rank that began here is alive."""
+    # A mark that is inherited: the hosts of killed kernels are no longer this
+    # process's children, and other sessions may run on this machine.
+    os.environ[SESSION] = mark = uuid.uuid4().hex
     yield
-    children = psutil.Process().children(recursive=True)
-    left = [child for child in children if "nbkit.workers" in " ".join(child.cmdline())]
+    deadline = time.monotonic() + 5
+    while (left := _hosts_and_ranks(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert not left, f"processes left behind: {left}"
+
+
+def _hosts_and_ranks(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "nbkit.workers.host" in " ".join(process.cmdline()) and process.environ().get(SESSION) == mark:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -24,6 +24,7 @@ class Assignment:
     values: dict[int, Any] = field(default_factory=dict)
     failures: list[tuple[int, wire.Raised]] = field(default_factory=list)
     cancel_asked: bool = False
+    is_aborted: bool = False
 
     def collected(self, is_partial: bool) -> Any:
         return self.job.collect(self.job, [self.values[rank] for rank in sorted(self.values)], is_partial)

@@ -71,9 +71,15 @@ class Dispatcher(threading.Thread):
         self.tell(lambda: self._cancel(job))
 
     def close(self) -> None:
-        """Cancel what runs, end the processes, end the thread; returns when it is done."""
-        if self.is_alive() and threading.current_thread() is not self:
-            self.tell(self._close)
+        """Cancel what runs, end the processes, end the thread; returns when it is done.
+
+        On the dispatcher's own thread (a job's callback, the garbage collector) it is
+        done a moment later.
+        """
+        if not self.is_alive():
+            return
+        self.tell(self._close)
+        if threading.current_thread() is not self:
             self.join(timeout=10)
 
     # On the dispatcher's thread from here on.
@@ -302,13 +308,12 @@ class Dispatcher(threading.Thread):
         current.waiting_for = set(range(self.plan.world_size))
         self._send_all(wire.RunJob(current.number, current.payload, current.with_context, current.job.submitted))
 
-    def _send_all(self, message: object, ranks: set[int] | None = None) -> None:
+    def _send_all(self, message: object) -> None:
         assert self._processes is not None
-        for rank, channel in self._processes.ranks.items():
-            if ranks is None or rank in ranks:
-                # A rank that is gone is noticed by its end-of-file.
-                with contextlib.suppress(OSError):
-                    channel.send(message)
+        for channel in self._processes.ranks.values():
+            # A rank that is gone is noticed by its end-of-file.
+            with contextlib.suppress(OSError):
+                channel.send(message)
 
     def _cancel(self, job: Job) -> None:
         for assignment in self._waiting:
@@ -333,7 +338,9 @@ class Dispatcher(threading.Thread):
         current = self._current
         if current is None or not current.waiting_for or "abort" in self._deadlines:
             return
-        self._send_all(wire.Abort(current.number), current.waiting_for)
+        # To those that have answered, too: a rank may wait in a collective for them.
+        current.is_aborted = True
+        self._send_all(wire.Abort(current.number))
         self._deadlines.set("abort", ABORT_GRACE_S, self._give_up)
 
     def _give_up(self) -> None:
@@ -369,7 +376,7 @@ class Dispatcher(threading.Thread):
                 current.job.set_result(current.collected(is_partial=False))
             except Exception as error:
                 _fail(current.job, error)
-        if current.failures:
+        if current.failures or current.is_aborted:
             self._regroup()
         else:
             self._run_next()

@@ -46,7 +46,7 @@ def main(control_fd: int, door_fd: int, asked: int, folder: str) -> None:
         _set_environment(plan)
         _import_what_ranks_need()
         tempfile.tempdir = folder
-        _launch(plan.world_size, control_fd, door_fd)
+        _launch(plan.world_size, door_fd)
     except BaseException as error:
         control.send(wire.HostFailed(_explain(error), _exit_codes(error)))
         sys.exit(1)
@@ -131,7 +131,7 @@ def _import_what_ranks_need() -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
-def _launch(world_size: int, control_fd: int, door_fd: int) -> None:
+def _launch(world_size: int, door_fd: int) -> None:
     from accelerate import notebook_launcher
     from torch.distributed import DistNetworkError
 
@@ -140,7 +140,7 @@ def _launch(world_size: int, control_fd: int, door_fd: int) -> None:
             # Its 'Launching training on 2 CUDAs.' is not true of what happens here.
             with contextlib.redirect_stdout(io.StringIO()):
                 port = str(_free_port())
-                notebook_launcher(_rank_main, (control_fd, door_fd), num_processes=world_size, use_port=port)
+                notebook_launcher(_rank_main, (door_fd,), num_processes=world_size, use_port=port)
             return
         except DistNetworkError as error:
             # Somebody took the port between the look and the launch: look again.
@@ -154,7 +154,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _rank_main(control_fd: int, door_fd: int) -> None:
+def _rank_main(door_fd: int) -> None:
     """A rank's first steps: die with the host, choose a device, hand one end of a socketpair to the notebook."""
     from nbkit.workers.rank import Rank
 
@@ -164,8 +164,6 @@ def _rank_main(control_fd: int, door_fd: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             # The launcher's handlers, inherited, would raise in the running job instead.
             signal.signal(number, signal.SIG_DFL)
-        # Else the notebook would not see the host's end while a rank lives.
-        os.close(control_fd)
     if gpus := os.environ.get("NBKIT_SHARED_GPUS"):
         os.environ["LOCAL_RANK"] = str(int(os.environ["LOCAL_RANK"]) % int(gpus))
     mine, notebooks = socket.socketpair()

@@ -30,9 +30,9 @@ class LogStream(io.TextIOBase):
         with self._lock:
             *lines, self._unfinished = (self._unfinished + text).split("\n")
             # Of "50%\r60%" only what a terminal would still show.
-            self._unfinished = self._unfinished.rpartition("\r")[2] or self._unfinished
+            self._unfinished = _last_state(self._unfinished)
             for line in lines:
-                self._send(self._name, line.rstrip("\r").rpartition("\r")[2])
+                self._send(self._name, _last_state(line).rstrip("\r"))
         return len(text)
 
     def finish_line(self) -> None:
@@ -41,3 +41,9 @@ class LogStream(io.TextIOBase):
             rest, self._unfinished = self._unfinished.rstrip("\r"), ""
             if rest:
                 self._send(self._name, rest)
+
+
+def _last_state(line: str) -> str:
+    """What stands after the last carriage return that text follows."""
+    text = line.rstrip("\r")
+    return text.rpartition("\r")[2] + line[len(text) :]

@@ -83,7 +83,7 @@ class Rank:
         self._channel = channel
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._context = RankContext(self._outbox.put)
-        self._inbox: queue.SimpleQueue[wire.RunJob | wire.Regroup] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[wire.RunJob | wire.Abort | wire.Regroup] = queue.SimpleQueue()
         self._running: int | None = None
         self._aborting: int | None = None
         self._backend: str | None = None
@@ -100,8 +100,10 @@ class Rank:
             message = self._inbox.get()
             if isinstance(message, wire.RunJob):
                 self._run(message)
-            else:
+            elif isinstance(message, wire.Regroup):
                 self._join_group(message.group)
+            else:  # an abort of a job that has ended here: free the ranks that still wait
+                _leave_group()
 
     def _read(self) -> None:
         try:
@@ -124,16 +126,18 @@ class Rank:
         if isinstance(message, wire.Cancel):
             self._context.cancel(message.job)
         elif isinstance(message, wire.Abort):
-            self._abort(message.job)
+            self._abort(message)
         else:
             self._inbox.put(message)
 
-    def _abort(self, job: int) -> None:
-        self._aborting = job
-        self._context.cancel(job)
-        if job == self._running:
+    def _abort(self, message: wire.Abort) -> None:
+        self._aborting = message.job
+        self._context.cancel(message.job)
+        if message.job == self._running:
             signal.pthread_kill(threading.main_thread().ident or 0, ABORT_SIGNAL)
             _abort_nccl()
+        else:
+            self._inbox.put(message)
 
     def _on_abort_signal(self, *_: object) -> None:
         if self._running is not None and self._running == self._aborting:

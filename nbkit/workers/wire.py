@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import io
 import marshal
+import os
 import pickle
 import socket
 import struct
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -162,6 +164,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        _CHANNELS.add(self)
         self._sending = threading.Lock()
         self._received = bytearray()
 
@@ -207,6 +210,19 @@ class Channel:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+_CHANNELS: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+
+def _close_copies() -> None:
+    for channel in list(_CHANNELS):
+        channel._socket.close()
+
+
+# A process forked off (by the launcher, by a user's multiprocessing) would hold the
+# sockets open, and the end of its parent would not be seen.
+os.register_at_fork(after_in_child=_close_copies)
 
 
 class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]

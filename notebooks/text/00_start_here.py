@@ -33,7 +33,8 @@ import sys
 import nbkit
 
 workers = nbkit.Workers()
-workers.wait_until_ready()
+for info in workers.wait_until_ready():
+    print(f"rank {info.rank} of {info.world_size}: process {info.pid} on {info.device}, {info.device_name}")
 
 # %% [markdown]
 # That took a few seconds, most of them importing torch. It is the last time you wait for that.

@@ -83,7 +83,7 @@ def test_hello_shows_who_answered(lab, screenshot):
     notebook.button("Say hello").click()
 
     expect(page.get_by_text("3 of 3 ranks answered.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
-    expect(page.get_by_text("Hello this is CPU worker 2")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Hello this is (GPU|CPU worker) 2"))).to_be_visible()
     notebook.scroll_to(notebook.button("Say hello"))
     screenshot(page, "hello")
     notebook.close()

@@ -29,6 +29,10 @@ class Watch:
         self._ticks += 1
         return float(self._ticks)
 
+    @property
+    def steps(self) -> int:
+        return self._reports
+
     def report(self, tokens: int) -> None:
         self._reports += 1
 
@@ -125,6 +129,41 @@ def test_a_cancelled_engine_ends_without_the_batch_under_way(tiny, engine):
         tiny, PROMPTS, Watch(stop_after=15), engine=engine, batch_size=3, max_new_tokens=10, ignore_eos=True
     )
     assert outputs(cut) == outputs(whole)[: len(cut[0].outputs)]
+
+
+@pytest.mark.parametrize("engine", ["simple", "batched"])
+@pytest.mark.parametrize("stop_after", [1, 7, 11])
+def test_a_cancel_ends_within_a_token(tiny, engine, stop_after):
+    watch = Watch(stop_after)
+    generate(tiny, PROMPTS, watch, engine=engine, batch_size=3, max_new_tokens=10, ignore_eos=True)
+    assert watch.steps == stop_after
+
+
+@pytest.mark.parametrize("engine", ["simple", "batched"])
+def test_an_engine_cancelled_before_it_begins_does_nothing(tiny, engine):
+    watch = Watch(stop_after=0)
+    assert generate(tiny, PROMPTS, watch, engine=engine) == []
+    assert watch.steps == 0
+
+
+@pytest.mark.parametrize("engine", ["simple", "batched"])
+def test_no_prompts_give_no_batches(tiny, engine):
+    assert generate(tiny, [], engine=engine) == []
+
+
+def test_one_new_token_is_all_prefill(tiny):
+    (batch,) = generate(tiny, PROMPTS, batch_size=9, max_new_tokens=1, ignore_eos=True)
+    assert batch.record.steps == 1
+    assert batch.record.new_tokens == batch.record.computed_tokens == 9
+
+
+@pytest.mark.parametrize("pad_to_multiple_of", [8, 300])
+def test_padding_past_the_models_context_changes_no_text(tiny, pad_to_multiple_of):
+    prompts = ["x" * (tiny.context_length - 6), "the king."]
+    asked = {"max_new_tokens": 6, "ignore_eos": True}
+    simple = generate(tiny, prompts, engine="simple", **asked)
+    batched = generate(tiny, prompts, batch_size=2, pad_to_multiple_of=pad_to_multiple_of, **asked)
+    assert outputs(batched) == outputs(simple)
 
 
 def test_special_tokens_are_added_alike(tiny):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+import nbkit
 
 PACKAGE = Path(__file__).parents[2] / "nbkit"
 FLOORS = [
@@ -36,12 +41,49 @@ def test_imports_go_down():
     upward = []
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room not in FLOORS:
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("nbkit"):
-                continue
-            parts = node.module.split(".")
-            targets = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
-            upward += [f"{path.name} -> {t}" for t in targets if FLOORS.index(t) > FLOORS.index(room)]
+        if room in FLOORS:
+            rooms_used = imported_rooms(ast.parse(path.read_text()))
+            upward += [f"{path.name} -> {used}" for used in rooms_used if FLOORS.index(used) > FLOORS.index(room)]
     assert upward == []
+
+
+@pytest.mark.parametrize(
+    ("code", "rooms"),
+    [
+        ("from nbkit.workers.pool import Workers", ["workers"]),
+        ("import nbkit.generation, json", ["generation"]),
+        ("from nbkit import cli, Workers, load_model", ["cli", "workers", "models"]),
+        ("def f():\n    from nbkit.report import html", ["report"]),
+        ("if TYPE_CHECKING:\n    from nbkit.cli import main\nelse:\n    import nbkit.report", ["report"]),
+        ("import torch\nfrom nbkitten import cat", []),
+    ],
+)
+def test_imports_are_seen_however_they_are_written(code, rooms):
+    assert list(imported_rooms(ast.parse(code))) == rooms
+
+
+def test_imports_are_absolute():
+    relative = [
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
+
+
+def imported_rooms(node: ast.AST) -> Iterator[str]:
+    """The rooms of nbkit that code imports, in functions too; what only a type checker reads binds nothing."""
+    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        for child in node.orelse:
+            yield from imported_rooms(child)
+        return
+    if isinstance(node, ast.Import):
+        yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("nbkit."))
+    elif isinstance(node, ast.ImportFrom) and node.module == "nbkit":
+        homes = (nbkit._HOME.get(alias.name, f"nbkit.{alias.name}") for alias in node.names if alias.name[0] != "_")
+        yield from (home.partition(":")[0].split(".")[1] for home in homes)
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nbkit."):
+        yield (node.module or "").split(".")[1]
+    for child in ast.iter_child_nodes(node):
+        yield from imported_rooms(child)

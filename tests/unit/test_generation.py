@@ -27,6 +27,21 @@ def test_new_tokens_must_leave_room_for_a_prompt(tiny):
         check_lengths([Prompt(0, "x")], tiny, Settings(max_new_tokens=256))
 
 
+def test_a_model_that_names_no_context_takes_any_prompt(tiny):
+    class Endless:
+        context_length = None
+
+    check_lengths([Prompt(0, "x" * 10_000)], Endless(), ASKED)
+    with pytest.raises(InputError, match="prompt 0"):
+        check_lengths([Prompt(0, "x" * 10_000)], tiny, ASKED)
+
+
+def test_characters_of_several_bytes_are_counted_as_tokens(tiny):
+    check_lengths([Prompt(0, "é" * 250)], tiny, ASKED)
+    with pytest.raises(InputError, match="prompt 0 has 251 tokens"):
+        check_lengths([Prompt(0, "é" * 251)], tiny, ASKED)
+
+
 def test_a_whole_account_makes_a_run():
     ranks = [rank_record(0, 2, 4), rank_record(1, 2, 4)]
     made = run_of(emitted((0, 1), (2, 3)), list("abcd"), ASKED, ranks, is_partial=False)

@@ -18,6 +18,20 @@ def written(*pieces: str) -> list[str]:
     return lines
 
 
+def on_a_terminal(text: str) -> list[str]:
+    """What each line still shows once the whole text was printed; a last line without words shows nothing."""
+    lines = text.split("\n")
+    shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+    return shown if shown[-1] else shown[:-1]
+
+
+@given(st.text(alphabet="ab\r\n", max_size=60), st.lists(st.integers(0, 60), max_size=8))
+def test_rewritten_lines_are_the_same_however_they_are_written(text, cuts):
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[a:b] for a, b in pairwise(places)]
+    assert written(*pieces) == on_a_terminal(text)
+
+
 @given(st.text(alphabet="ab \n", max_size=60), st.lists(st.integers(0, 60), max_size=8))
 def test_lines_are_the_same_however_they_are_written(text, cuts):
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})

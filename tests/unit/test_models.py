@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from nbkit import embedded_models, models
 from nbkit.errors import ModelError
@@ -54,6 +56,33 @@ def test_a_killed_build_leaves_no_model_and_the_next_succeeds(cache):
     assert [path.name for path in cache.iterdir() if path.is_dir()] == ["tiny-random"]
 
 
+def test_what_a_killed_build_left_is_cleaned_by_the_next(cache):
+    (cache / ".tiny-random-partial-left").mkdir(parents=True)
+    (cache / ".tiny-random-partial-left" / "half").write_text("x")
+    (cache / ".other-partial-left").mkdir()
+    models.locate("tiny-random", "float32")
+    assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == [".other-partial-left", "tiny-random"]
+
+
+def test_the_wait_for_a_build_is_announced_once(cache):
+    said: list[str] = []
+    for _ in range(2):
+        models.locate("tiny-random", "float32", on_wait=said.append)
+    assert len(said) == 1
+    assert "tiny-random" in said[0]
+    assert str(cache) in said[0]
+
+
+def test_building_leaves_the_users_random_numbers_alone(cache):
+    import torch
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    models.load("tiny-random")
+    assert torch.rand(3).equal(expected)
+
+
 def test_a_failing_build_leaves_nothing(cache, monkeypatch):
     def fail(folder):
         (folder / "half").write_text("x")
@@ -84,7 +113,9 @@ def test_a_missing_model_package_comes_with_its_install_line(cache, monkeypatch)
         models.load("smollm2-135m")
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "a/b/c", "owner/na me", "/no/such/folder"])
+@pytest.mark.parametrize(
+    "name", ["no-such-model", "a/b/c", "owner/na me", "/no/such/folder", "x" * 5000, "~no-such-user/model", "a\0b"]
+)
 def test_a_name_that_is_no_model_names_what_there_is(name):
     with pytest.raises(ModelError, match="smollm2-135m"):
         models.check_name(name)
@@ -105,6 +136,46 @@ def test_damaged_weights_are_named(tmp_path, tiny):
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match=f"cannot load model '{folder}'"):
         models.load(str(folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b""])
+def test_a_damaged_file_beside_the_weights_is_a_model_error(tmp_path, tiny, name, content):
+    folder = tmp_path / "model"
+    shutil.copytree(models.locate("tiny-random", "float32"), folder)
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=f"cannot load model '{folder}'"):
+        models.load(str(folder))
+
+
+def test_missing_weights_are_not_made_up(tmp_path, tiny):
+    # transformers would fill them with random numbers, and the model would talk nonsense.
+    folder = tmp_path / "model"
+    shutil.copytree(models.locate("tiny-random", "float32"), folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.0.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"down_proj"):
+        models.load(str(folder))
+
+
+def test_weights_of_another_shape_are_refused(tmp_path, tiny):
+    folder = tmp_path / "model"
+    shutil.copytree(models.locate("tiny-random", "float32"), folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"][:1].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"cannot load model '{folder}'"):
+        models.load(str(folder))
+
+
+def test_a_hub_without_a_way_to_it_is_said_soon_with_what_there_is_instead(tmp_path):
+    code = "import nbkit\nnbkit.load_model('HuggingFaceTB/SmolLM2-360M')"
+    # A port on which nothing listens, so that the test does not depend on this machine's network.
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert "ModelError: cannot get model 'HuggingFaceTB/SmolLM2-360M' from the model hub" in ran.stderr
+    assert "smollm2-135m, tiny-random" in ran.stderr
 
 
 def test_a_hub_that_cannot_be_reached_is_said_with_what_there_is_instead():

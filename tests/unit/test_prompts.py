@@ -53,11 +53,23 @@ def test_jsonl_files_hold_strings_or_objects(tmp_path):
     assert read_prompts(file) == ["a\nb", "c\u2028d"]
 
 
+def test_jsonl_files_from_windows_are_read(tmp_path):
+    file = tmp_path / "p.jsonl"
+    file.write_bytes('\ufeff"a"\r\n\r\n{"prompt": "b"}\r\n'.encode())
+    assert read_prompts(file) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("p.txt", b"caf\xe9", "not UTF-8 text .byte 3"),
+        ("p.txt", b"", "no prompts"),
         ("p.txt", b"\n \n", "no prompts"),
+        ("prompts", b"a", "ends in .txt or .jsonl, not 'nothing'"),
+        ("p.jsonl", b'"a"\r\n\r\n""\r\n', "line 3: expected a string or an object"),
+        ("p.jsonl", b'["a"]', "line 1: expected a string or an object"),
+        ("p.jsonl", b'"a"\n' + b"[" * 100_000, "line 2: not JSON"),
+        ("p.jsonl", b'"a"\n' + b"1" * 5000, "line 2: "),
         ("p.csv", b"a", r"ends in .txt or .jsonl, not '.csv'"),
         ("p.jsonl", b'"a"\n{"prompt": 3}', "line 2: expected a string or an object"),
         ("p.jsonl", b'"a"\n\n{broken', "line 3: not JSON"),
@@ -73,3 +85,9 @@ def test_a_file_that_cannot_be_used_says_where(tmp_path, name, content, message)
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.txt: No such file"):
         read_prompts(tmp_path / "gone.txt")
+
+
+def test_a_folder_is_no_file_of_prompts(tmp_path):
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(InputError, match=r"folder\.txt: Is a directory"):
+        read_prompts(tmp_path / "folder.txt")

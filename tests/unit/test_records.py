@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import subprocess
+import sys
+import threading
 
 import pytest
 from example_runs import MACHINE, batch, finished, outputs, rank_record, run
@@ -9,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.errors import InputError
-from nbkit.records import PARTS, Run, check_writable, write_atomically
+from nbkit.records import PARTS, Output, Run, check_writable, write_atomically
 from nbkit.settings import Settings
 
 
@@ -35,6 +39,40 @@ def test_outputs_stand_in_the_prompts_order_however_they_came(prompts, world_siz
         parts = made.time_parts(rank)
         assert tuple(parts) == PARTS
         assert sum(parts.values()) == pytest.approx(made.wall_s)
+
+
+@given(st.data())
+def test_the_parts_of_every_rank_add_up_to_the_wall_time(data):
+    seconds = st.floats(0, 100)
+    world_size = data.draw(st.integers(1, 4))
+    ranks, batches = [], []
+    for rank in range(world_size):
+        now = begin_s = data.draw(seconds)
+        for number in range(data.draw(st.integers(0, 3))):
+            tokenize_s, prefill_s, decode_s, detokenize_s, idle_s = (data.draw(seconds) for _ in range(5))
+            end_s = now + tokenize_s + prefill_s + decode_s + detokenize_s
+            made = dataclasses.replace(
+                batch(rank, (4 * number + rank,)),
+                tokenize_s=tokenize_s,
+                prefill_s=prefill_s,
+                decode_s=decode_s,
+                detokenize_s=detokenize_s,
+                begin_s=now,
+                end_s=end_s,
+            )
+            batches.append((made, outputs(made.indices)))
+            now = end_s + idle_s
+        waiting_s, gather_s = data.draw(seconds), data.draw(seconds)
+        record = rank_record(rank, world_size, 12, begin_s, now + waiting_s + gather_s)
+        ranks.append(dataclasses.replace(record, waiting_s=waiting_s, gather_s=gather_s))
+
+    made = Run.assemble(Settings(), ["p"] * 12, batches, ranks, world_size, MACHINE)
+
+    assert made.wall_s == max(r.end_s for r in ranks) - min(r.begin_s for r in ranks)
+    for rank in range(world_size):
+        parts = made.time_parts(rank)
+        assert sum(parts.values()) == pytest.approx(made.wall_s)
+        assert min(parts.values()) > -1e-9
 
 
 def test_derived_figures_have_their_definitions():
@@ -73,6 +111,62 @@ def test_a_run_saves_and_loads(tmp_path):
     assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 1
 
 
+any_text = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.lists(st.tuples(any_text, st.none() | any_text), min_size=1, max_size=6))
+def test_any_text_survives_the_file(pairs):
+    answered = [(i, text) for i, (_, text) in enumerate(pairs) if text is not None]
+    batches = [(batch(0, (i,)), [Output(i, text, 7, "length")]) for i, text in answered]
+    made = Run.assemble(Settings(), [prompt for prompt, _ in pairs], batches, [], 1, MACHINE)
+    as_json = json.dumps(made.to_dict(), ensure_ascii=False).encode()
+    assert Run.from_dict(json.loads(as_json)) == made
+
+
+def test_a_partial_run_saves_and_loads(tmp_path):
+    partial = Run.assemble(Settings(), list("abcd"), [(batch(1, (3, 1)), outputs((3, 1)))], [], 2, MACHINE)
+    again = Run.load(partial.save(tmp_path / "partial.json"))
+    assert again == partial
+    assert not again.is_complete
+
+
+def test_a_disk_that_fills_while_saving_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "run.json"
+    run(prompts=2).save(path)
+    before = path.read_text()
+    # A limit on a file's size fails a write half way, as a full disk does.
+    code = (
+        "import resource, sys; from nbkit.records import write_atomically\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_atomically(sys.argv[1], 'x' * 100_000)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert f"InputError: cannot write {path}: File too large" in ran.stderr
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saves_from_several_threads_do_not_disturb_each_other(tmp_path):
+    path, failures = tmp_path / "run.json", []
+
+    def save(letter):
+        try:
+            for _ in range(30):
+                write_atomically(path, letter * 50_000)
+        except InputError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=save, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert path.read_text() in {letter * 50_000 for letter in "abcd"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
     run(prompts=2).save(path)
@@ -95,6 +189,8 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
         ("[]", "schema version"),
         ('{"schema_version": 99}', "schema version 1 .found 99"),
         ('{"schema_version": 1}', "damaged"),
+        ("[" * 100_000, "not a saved Run"),
+        ('{"schema_version": ' + "1" * 5000 + "}", "not a saved Run"),
         ('{"schema_version": 1, "settings": {"engine": "warp"}}', "engine"),
     ],
 )
@@ -104,6 +200,29 @@ def test_a_file_that_is_no_run_is_named(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         Run.load(path)
     assert "junk.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["outputs", "new_tokens", "finish_reasons"])
+def test_a_run_whose_lists_do_not_match_its_prompts_is_damaged(damage):
+    data = run().to_dict()
+    data[damage] = data[damage][:-1]
+    with pytest.raises(InputError, match="damaged"):
+        Run.from_dict(data)
+
+
+@pytest.mark.parametrize("field", ["settings", "prompts", "outputs", "batches", "ranks", "world_size", "machine"])
+def test_a_run_without_one_of_its_fields_is_damaged(field):
+    data = run().to_dict()
+    del data[field]
+    with pytest.raises(InputError, match="damaged"):
+        Run.from_dict(data)
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path):
+    path = tmp_path / "binary.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"binary\.json is not a saved Run"):
+        Run.load(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -127,6 +246,36 @@ def test_tables_have_a_row_for_each(of, rows):
     assert len(table) == rows
     if of == "outputs":
         assert list(table.columns) == ["prompt", "output", "new_tokens", "finish_reason"]
+
+
+def test_tables_say_what_the_run_says():
+    made = run(prompts=10, world_size=2, batch_size=3)
+    assert made.table("outputs")["output"].tolist() == made.outputs
+    assert made.table("outputs")["new_tokens"].sum() == made.total_new_tokens
+    assert made.table("batches")["indices"].tolist() == [b.indices for b in made.batches]
+    ranks = made.table("ranks")
+    assert ranks["rank"].tolist() == [0, 1]
+    assert ranks[list(PARTS)].sum(axis=1).tolist() == pytest.approx([made.wall_s] * 2)
+
+
+def test_a_summary_is_one_row_of_what_was_asked_and_what_it_brought():
+    made = run(prompts=4, world_size=1, batch_size=2)
+    assert made.summary() == {
+        "engine": "batched",
+        "workers": 1,
+        "batch size": 2,
+        "dtype": "float32",
+        "prompts": "4 of 4",
+        "new tokens": 28,
+        "computed tokens": 40,
+        "wall s": 8.0,
+        "tokens/s": 3.5,
+        "TTFT ms": 300.0,
+        "TPOT ms": 100.0,
+        "padding %": 37.5,
+        "peak MB": 0,
+    }
+    assert run(engine="simple", batch_size=16).summary()["batch size"] == 1
 
 
 def test_there_is_no_other_table():

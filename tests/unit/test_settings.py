@@ -36,6 +36,17 @@ def test_a_model_must_be_named(model):
         Settings(model=model)
 
 
+@pytest.mark.parametrize("value", [None, 0, 1, "yes"])
+def test_ignoring_the_end_is_a_yes_or_a_no(value):
+    with pytest.raises(InputError, match=f"ignore_eos must be True or False, not {value!r}"):
+        Settings(ignore_eos=value)
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().batch_size = 2
+
+
 def test_of_changes_checks_and_names_unknown_fields():
     base = Settings(batch_size=4)
     assert Settings.of(base, engine="simple") == dataclasses.replace(base, engine="simple")

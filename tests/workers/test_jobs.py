@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import time
 
@@ -70,6 +72,86 @@ def test_a_cancelled_job_frees_the_same_ranks(workers, stuck):
     assert job.status == "cancelled"
     assert workers.run(int) == [0, 0]
     assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_a_cancelled_job_frees_a_rank_that_waits_for_one_that_has_finished(workers):
+    def wait_alone():
+        from accelerate import Accelerator
+
+        # A learner's usual mistake: a collective on one rank only.
+        accelerator = Accelerator()
+        if accelerator.is_main_process:
+            accelerator.wait_for_everyone()
+
+    pids = [info.pid for info in workers.wait_until_ready()]
+    job = workers.submit(wait_alone)
+    time.sleep(0.3)
+    job.cancel()
+    with pytest.raises(nbkit.JobCancelled):
+        job.result(timeout=10)
+    assert workers.run(int) == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids, "ranks, and their models, are kept"
+
+
+def test_a_job_is_cancelled_before_its_workers_are_up():
+    with nbkit.Workers(1) as starting:
+        with pytest.raises(nbkit.WorkersError, match="not ready after 0"):
+            starting.wait_until_ready(timeout=0)
+        job = starting.submit(sleep)
+        assert job.status == "queued"
+        assert job.cancel()
+        with pytest.raises(nbkit.JobCancelled):
+            job.result(timeout=5)
+        assert starting.run(int) == [0]
+
+
+def test_a_queued_job_runs_after_one_that_failed(workers):
+    first, second = workers.submit(int, "no number"), workers.submit(int, "7")
+    with pytest.raises(nbkit.RankError, match="no number"):
+        first.result(timeout=10)
+    assert second.result(timeout=10) == [7, 7]
+    assert (first.status, second.status) == ("failed", "finished")
+
+
+def test_events_end_when_a_job_fails_or_is_cancelled(workers):
+    failed = workers.submit(int, "no number")
+    assert isinstance(next(iter(failed.events())), Started)
+    list(failed.events())
+    assert failed.done()
+
+    cancelled = workers.submit(sleep)
+    for event in cancelled.events(timeout=0.05):
+        if event is None:
+            cancelled.cancel()
+    assert cancelled.status == "cancelled"
+
+
+def test_events_can_be_watched_from_the_first_again(workers):
+    job = workers.submit(print, "line")
+    first, second = list(job.events()), list(job.events())
+    assert first == second
+    assert len(first) == 3
+
+
+def test_a_job_is_a_future_for_the_standard_library(workers):
+    job = workers.submit(int, "3")
+    done, _ = concurrent.futures.wait([job], timeout=10)
+    assert done == {job}
+    assert job.exception() is None
+
+    async def from_a_cell():
+        return await asyncio.wrap_future(workers.submit(int, "4"))
+
+    assert asyncio.run(from_a_cell()) == [4, 4]
+
+
+def test_a_callback_may_submit_the_next_job(workers):
+    following: list[nbkit.Job] = []
+    first = workers.submit(time.sleep, 0.2)
+    first.add_done_callback(lambda _: following.append(workers.submit(int, "5")))
+    first.result(timeout=5)
+    assert workers.run(int) == [0, 0]
+    assert following[0].result(timeout=5) == [5, 5]
 
 
 def test_twenty_cancels_keep_the_same_ranks(workers):

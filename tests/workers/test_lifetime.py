@@ -84,6 +84,43 @@ def test_a_killed_host_takes_its_ranks_along_and_the_next_job_works(own_workers,
     assert own_workers.run(int) == [0, 0]
 
 
+def test_a_killed_rank_is_noticed_though_its_child_lives_on(own_workers, gone_within):
+    def fork():
+        # As a DataLoader's workers do; the child holds the rank's sockets open.
+        if os.fork() == 0:
+            time.sleep(30)
+            os._exit(0)
+        time.sleep(30)
+
+    pids = [info.pid for info in own_workers.wait_until_ready()]
+    job = own_workers.submit(fork)
+    time.sleep(0.5)
+    everyone = [process.pid for process in psutil.Process(family(pids[0])[0]).children(recursive=True)]
+    assert len(everyone) == 4
+
+    os.kill(pids[1], signal.SIGKILL)
+
+    with pytest.raises(nbkit.RankDied, match="rank 1"):
+        job.result(timeout=5)
+    assert gone_within(everyone, 5)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_rank_that_exits_by_itself_is_named(own_workers, code):
+    def leave():
+        from accelerate import Accelerator
+
+        accelerator = Accelerator()
+        if accelerator.is_last_process:
+            os._exit(code)
+        accelerator.wait_for_everyone()
+
+    with pytest.raises(nbkit.RankDied, match=r"rank 1 .* ended") as caught:
+        own_workers.submit(leave).result(timeout=5)
+    assert caught.value.rank == 1
+    assert own_workers.run(int) == [0, 0]
+
+
 def test_ranks_killed_between_jobs_are_replaced(own_workers, gone_within):
     pids = [info.pid for info in own_workers.wait_until_ready()]
     os.kill(pids[1], signal.SIGKILL)
@@ -141,6 +178,53 @@ def test_an_interrupt_cancels_the_job_and_keeps_the_ranks(tmp_path):
     assert out.split() == ["interrupted", "[0,", "0]", *map(str, pids)]
 
 
+def test_processes_that_ranks_started_end_with_them(gone_within):
+    def start():
+        return subprocess.Popen(["sleep", "60"]).pid
+
+    with nbkit.Workers(1) as workers:
+        started = workers.run(start)
+    assert gone_within(started, 5)
+
+
+def test_workers_closed_while_they_start_leave_nothing_behind(gone_within):
+    before = psutil.Process().children()
+    workers = nbkit.Workers(2)
+    deadline = time.monotonic() + 5
+    while not (hosts := set(psutil.Process().children()) - set(before)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert hosts
+    workers.close()
+    assert gone_within([host.pid for host in hosts], 5)
+    with pytest.raises(nbkit.WorkersError, match="closed"):
+        workers.wait_until_ready(timeout=1)
+
+
+def test_workers_are_closed_from_a_jobs_callback(gone_within):
+    with nbkit.Workers(1) as workers:
+        everyone = [info.pid for info in workers.wait_until_ready()]
+        job = workers.submit(time.sleep, 0.1)
+        job.add_done_callback(lambda _: workers.close())
+        job.result(timeout=5)
+        assert gone_within(everyone, 5)
+
+
+def test_workers_forgotten_in_a_cycle_end_whichever_thread_collects_them(gone_within):
+    workers = nbkit.Workers(1)
+    workers.itself = workers
+    everyone = [info.pid for info in workers.wait_until_ready()]
+    job = workers.submit(time.sleep, 0.1)
+    # Callbacks run on the dispatcher's own thread, where garbage is collected too.
+    job.add_done_callback(lambda _: gc.collect())
+    gc.disable()
+    try:
+        workers = None
+        job.result(timeout=5)
+        assert gone_within(everyone, 5)
+    finally:
+        gc.enable()
+
+
 def test_forgotten_workers_end(gone_within):
     workers = nbkit.Workers(2)
     everyone = family(workers.wait_until_ready()[0].pid)
@@ -163,6 +247,9 @@ def test_closing_ends_the_processes_and_can_be_repeated(gone_within):
 
 
 def test_resize_changes_the_number_of_ranks(own_workers):
+    with pytest.raises(nbkit.InputError, match="at least 1"):
+        own_workers.resize(0)
+    assert own_workers.run(int) == [0, 0]
     own_workers.resize(3)
     assert own_workers.run(int) == [0, 0, 0]
     own_workers.resize(1)
@@ -176,8 +263,10 @@ def test_a_number_of_workers_that_is_none_is_refused(count):
 
 
 def test_more_workers_than_make_sense_are_refused_with_the_limit():
-    with nbkit.Workers(1000) as workers, pytest.raises(nbkit.WorkersError, match="at most"):
-        workers.run(int)
+    with nbkit.Workers(1000) as workers:
+        for _ in range(2):
+            with pytest.raises(nbkit.WorkersError, match=r"1000 workers do not make sense .*; ask for at most \d+\."):
+                workers.run(int)
 
 
 def test_temporary_files_of_the_launcher_go_too(own_workers, gone_within):

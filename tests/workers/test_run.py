@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -80,6 +81,64 @@ def test_an_error_on_rank_1_is_shown_while_rank_0_waits_in_a_barrier(workers):
     assert [info.pid for info in workers.wait_until_ready()] == pids
 
 
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("meanwhile", ["barrier", "gather", "sleep"])
+def test_an_error_frees_the_other_rank_from_whatever_it_does(workers, failing, meanwhile):
+    def fail():
+        from accelerate import Accelerator
+        from accelerate.utils import gather_object
+
+        accelerator = Accelerator()
+        if accelerator.process_index == failing:
+            raise ValueError("boom")
+        if meanwhile == "barrier":
+            accelerator.wait_for_everyone()
+        elif meanwhile == "gather":
+            gather_object(["never together"])
+        else:
+            time.sleep(60)
+
+    pids = [info.pid for info in workers.wait_until_ready()]
+    with pytest.raises(nbkit.RankError, match=f"rank {failing} raised ValueError: boom"):
+        workers.submit(fail).result(timeout=5)
+    assert workers.hello().messages == ["Hello this is CPU worker 0", "Hello this is CPU worker 1"]
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_an_error_that_cannot_travel_itself_is_still_told(workers):
+    def fail():
+        class Awkward(Exception):
+            def __init__(self, first, second):
+                super().__init__(f"{first} and {second}")
+                self.lock = threading.Lock()
+
+        raise Awkward("one", "two")
+
+    with pytest.raises(nbkit.RankError, match=r"Awkward: one and two") as caught:
+        workers.run(fail)
+    assert 'raise Awkward("one", "two")' in caught.value.rank_traceback
+    assert workers.run(int) == [0, 0]
+
+
+def test_the_cause_of_an_error_is_told_too(workers):
+    def fail():
+        try:
+            {}["missing"]
+        except KeyError as error:
+            raise ValueError("no such thing") from error
+
+    with pytest.raises(nbkit.RankError) as caught:
+        workers.run(fail)
+    assert "KeyError: 'missing'" in caught.value.rank_traceback
+    assert "direct cause" in caught.value.rank_traceback
+
+
+def test_asking_for_input_is_an_error_and_no_wait(workers):
+    with pytest.raises(nbkit.RankError, match="EOFError"):
+        workers.submit(input).result(timeout=5)
+    assert workers.run(int) == [0, 0]
+
+
 def test_errors_on_every_rank_are_one_error(workers):
     def fail():
         raise KeyError("everywhere")
@@ -105,6 +164,24 @@ def test_an_argument_that_cannot_travel_is_named(workers):
     with pytest.raises(nbkit.WorkersError, match="cannot be sent"):
         workers.run(print, threading.Lock())
     assert workers.run(int) == [0, 0]
+
+
+def test_a_value_that_cannot_be_read_here_is_named(workers):
+    def give():
+        class Broken:
+            def __reduce__(self):
+                return int, ("x",)
+
+        return Broken()
+
+    with pytest.raises(nbkit.WorkersError, match=r"rank \d's return value cannot be read here: .*invalid literal"):
+        workers.run(give)
+    assert workers.run(int) == [0, 0]
+
+
+def test_large_arguments_and_values_travel(workers):
+    body = bytes(range(256)) * 80_000
+    assert workers.run(bytes.upper, body) == [body.upper()] * 2
 
 
 def test_a_value_that_cannot_travel_is_named(workers):
@@ -142,6 +219,19 @@ def test_launch_is_the_one_shot_form():
         return offset + Accelerator().process_index
 
     assert nbkit.launch(place, 5, num_processes=3) == [5, 6, 7]
+
+
+def test_launch_starts_two_ranks_where_nothing_is_asked():
+    assert nbkit.launch(int) == [0, 0]
+
+
+def test_launch_ends_its_ranks_when_the_function_fails(gone_within):
+    def fail():
+        raise ValueError(os.getpid())
+
+    with pytest.raises(nbkit.RankError) as caught:
+        nbkit.launch(fail, num_processes=1)
+    assert gone_within([caught.value.__cause__.args[0]], 5)
 
 
 def test_an_accelerator_in_the_notebook_is_not_in_the_way(workers):
