@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ import pytest
 import nbkit
 
 SESSION = "NBKIT_TEST_SESSION"
+
+# A shell that runs the tests in the background has them ignore SIGINT, and with them
+# every process they start and mean to interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,10 @@ def test_an_interrupt_saves_what_is_finished(tmp_path):
     )
     time.sleep(15)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    try:
+        said, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
 
     assert process.returncode == 130, said
     assert "stopped." in said
