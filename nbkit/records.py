@@ -24,7 +24,9 @@ from nbkit.settings import Settings
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""1 had no ``load_samples``."""
 PARTS = ("tokenise", "prefill", "decode", "detokenise", "waiting", "gather", "other")
 """Where a rank's seconds go; they add up to the wall time of the Run."""
 
@@ -100,12 +102,38 @@ class RankRecord:
     gathered_prompts: int
 
 
+@dataclass(frozen=True, slots=True)
+class LoadSample:
+    """How busy a rank's process or a GPU was at one moment: exactly one of ``rank`` and ``gpu`` is set.
+
+    ``at_s`` is on the Run's clock. ``busy_percent`` is 100 for one core kept busy (a
+    process) or for a GPU that always computes. ``memory_bytes`` is a process's own share
+    of memory (PSS, where shared pages are divided among those who share them; RSS where
+    the system does not tell PSS), or all that is used on a GPU. Power and temperature
+    are None where they are not known.
+    """
+
+    at_s: float
+    rank: int | None
+    gpu: int | None
+    busy_percent: float
+    memory_bytes: int
+    power_w: float | None = None
+    temperature_c: float | None = None
+
+    @property
+    def of(self) -> str:
+        """Whose load it is: ``rank 0`` or ``GPU 0``."""
+        return f"GPU {self.gpu}" if self.gpu is not None else f"rank {self.rank}"
+
+
 @dataclass(frozen=True)
 class Run:
     """What came back from one generation.
 
     ``outputs``, ``new_tokens`` and ``finish_reasons`` are in the prompts' order;
     where a run was stopped early, unfinished prompts have ``None``, 0 and ``None``.
+    ``load_samples`` are there if a ``Monitor`` watched the run.
     """
 
     settings: Settings
@@ -118,6 +146,7 @@ class Run:
     world_size: int
     machine: dict[str, Any]
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    load_samples: list[LoadSample] = field(default_factory=list)
 
     @classmethod
     def assemble(
@@ -249,8 +278,8 @@ class Run:
             "peak MB": round(self.peak_memory_bytes / 1e6),
         }
 
-    def table(self, of: Literal["outputs", "batches", "ranks"] = "outputs") -> pandas.DataFrame:
-        """A pandas table with one row a prompt, a batch or a rank."""
+    def table(self, of: Literal["outputs", "batches", "ranks", "load"] = "outputs") -> pandas.DataFrame:
+        """A pandas table with one row a prompt, a batch, a rank or a sample of the load."""
         import pandas
 
         if of == "outputs":
@@ -266,7 +295,9 @@ class Run:
             return pandas.DataFrame([dataclasses.asdict(b) for b in self.batches])
         if of == "ranks":
             return pandas.DataFrame([dataclasses.asdict(r) | self.time_parts(r.rank) for r in self.ranks])
-        raise InputError(f"a Run has tables of outputs, batches and ranks, not of {of!r}.")
+        if of == "load":
+            return pandas.DataFrame([dataclasses.asdict(s) for s in self.load_samples])
+        raise InputError(f"a Run has tables of outputs, batches, ranks and load, not of {of!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The Run as plain dicts, lists, strings and numbers."""
@@ -282,9 +313,9 @@ class Run:
             The data are not a Run, or of a schema version this nbkit does not know.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
             raise InputError(
-                f"not a Run of schema version {SCHEMA_VERSION} (found {version!r}); "
+                f"not a Run of schema version {' or '.join(map(str, READABLE_VERSIONS))} (found {version!r}); "
                 "a newer file needs a newer nbkit, any other is no Run."
             )
         fields = {key: value for key, value in data.items() if key != "schema_version"}
@@ -292,6 +323,7 @@ class Run:
             fields["settings"] = Settings(**fields["settings"])
             fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
             fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
+            fields["load_samples"] = [LoadSample(**s) for s in fields.get("load_samples", [])]
             run = cls(**fields)
             lengths = {len(each) for each in (run.prompts, run.outputs, run.new_tokens, run.finish_reasons)}
         except (KeyError, TypeError) as error:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.errors import InputError
-from nbkit.records import PARTS, Output, Run, check_writable, write_atomically
+from nbkit.records import PARTS, LoadSample, Output, Run, check_writable, write_atomically
 from nbkit.settings import Settings
 
 
@@ -108,7 +108,7 @@ def test_an_empty_run_divides_by_nothing():
 def test_a_run_saves_and_loads(tmp_path):
     made = run()
     assert Run.load(made.save(tmp_path / "deep" / "run.json")) == made
-    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 1
+    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 2
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -187,7 +187,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     [
         ("{", "not a saved Run"),
         ("[]", "schema version"),
-        ('{"schema_version": 99}', "schema version 1 .found 99"),
+        ('{"schema_version": 99}', "schema version 1 or 2 .found 99"),
         ('{"schema_version": 1}', "damaged"),
         ("[" * 100_000, "not a saved Run"),
         ('{"schema_version": ' + "1" * 5000 + "}", "not a saved Run"),
@@ -279,5 +279,22 @@ def test_a_summary_is_one_row_of_what_was_asked_and_what_it_brought():
 
 
 def test_there_is_no_other_table():
-    with pytest.raises(InputError, match="outputs, batches and ranks"):
+    with pytest.raises(InputError, match="outputs, batches, ranks and load"):
         run().table("tokens")
+
+
+def test_a_run_of_the_first_schema_still_loads():
+    data = json.loads(json.dumps(run().to_dict()))
+    del data["load_samples"]
+    loaded = Run.from_dict(data | {"schema_version": 1})
+    assert loaded.load_samples == []
+    assert loaded.outputs == run().outputs
+
+
+def test_load_samples_are_saved_with_the_run(tmp_path):
+    samples = [LoadSample(0.5, 1, None, 97.5, 250_000_000), LoadSample(0.5, None, 0, 40.0, 10**10, 210.0, 55.0)]
+    made = dataclasses.replace(run(), load_samples=samples)
+    loaded = Run.load(made.save(tmp_path / "run.json"))
+    assert loaded.load_samples == samples
+    assert [sample.of for sample in loaded.load_samples] == ["rank 1", "GPU 0"]
+    assert list(loaded.table("load").busy_percent) == [97.5, 40.0]
