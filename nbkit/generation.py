@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nbkit import machine
-from nbkit.engines import BatchDone, Prompt, make_engine
+from nbkit.engines import BatchDone, Prompt, Streamed, make_engine
 from nbkit.errors import InputError, WorkersError
 from nbkit.models import LoadedModel
 from nbkit.records import Output, RankRecord, Run
@@ -43,13 +43,14 @@ class ShareBegun:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Event, a few times a second: tokens computed so far in the batch under way.
+    """Event, a few times a second: tokens computed so far in the batch under way, and some of its text.
 
     ``at_s`` is in seconds since the job was submitted.
     """
 
     at_s: float
     tokens: int
+    streamed: tuple[Streamed, ...] = ()
 
 
 def generate_on_rank(rank: RankContext, prompts: list[str], settings: Settings) -> RankRecord:
@@ -100,7 +101,7 @@ class _Watch:
 
     def __init__(self, context: RankContext, rank: int) -> None:
         self._context = context
-        self._said_s = 0.0
+        self._said_s = -PROGRESS_EVERY_S  # the first token is news at once
         self.rank = rank
 
     @property
@@ -111,11 +112,11 @@ class _Watch:
     def elapsed_s(self) -> float:
         return self._context.elapsed_s
 
-    def report(self, tokens: int) -> None:
+    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
         now = self._context.elapsed_s
         if now - self._said_s >= PROGRESS_EVERY_S:
             self._said_s = now
-            self._context.emit(Progress(now, tokens))
+            self._context.emit(Progress(now, tokens, tuple(streamed())))
 
 
 def check_lengths(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> None:

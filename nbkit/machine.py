@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,63 @@ def processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def available_memory_bytes(root: Path = Path("/")) -> int:
+    """Memory in bytes that can still be had without swapping, within what a container or a batch job may use.
+
+    Linux tells of such a limit below ``root``, in the control groups of this process
+    (version 1 or 2); elsewhere only the machine's memory counts.
+    """
+    import psutil
+
+    return min([psutil.virtual_memory().available, *_left_by_cgroups(root)])
+
+
+def _left_by_cgroups(root: Path) -> Iterator[int]:
+    """What each control group that holds this process leaves of its limit, in bytes."""
+    mounted = root / "sys/fs/cgroup"
+    for folder in _with_parents(mounted / "memory", _cgroup_path(root, "memory")):
+        yield from _left_in_cgroup(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+    for folder in _with_parents(mounted, _cgroup_path(root, "")):
+        yield from _left_in_cgroup(folder, "memory.max", "memory.current", "")
+
+
+def _cgroup_path(root: Path, controller: str) -> str:
+    """This process's path among the groups of a controller; of version 2, which has one tree for all, of ``""``."""
+    try:
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                return path
+    except (OSError, ValueError):
+        pass
+    return "/"
+
+
+def _with_parents(top: Path, path: str) -> Iterator[Path]:
+    """The folders from ``top`` down to the process's own group: the limit of each holds."""
+    yield top
+    for name in path.split("/"):
+        # A container may be told a path of the world outside, which is not there.
+        if name == ".." or not top.is_dir():
+            return
+        if name:
+            top = top / name
+            yield top
+
+
+def _left_in_cgroup(folder: Path, limit: str, usage: str, prefix: str) -> Iterator[int]:
+    """What a group leaves, in bytes; nothing if it sets no limit."""
+    try:
+        left = int((folder / limit).read_text()) - int((folder / usage).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # Cached files count as used but make room when asked to; active ones too, among
+        # which are the weights that an earlier rank has mapped.
+        cached = sum(int(stat.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+        yield max(0, left + cached)
+    except (OSError, ValueError):  # no such group, or its limit is "max"
+        return
 
 
 def describe() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbkit.embedded_models import BUILDERS
 from nbkit.errors import ModelError
+from nbkit.weights_size import check_fits
 
 if TYPE_CHECKING:
     import torch
@@ -85,10 +86,19 @@ def locate(name: str, dtype: str, on_wait: Callable[[str], None] = lambda text: 
     """
     check_name(name)
     if name in EMBEDDED:
-        built = _build_once(name, on_wait)
-        in_dtype = built / dtype
-        return in_dtype if in_dtype.is_dir() else built / "float32"
-    return _folder_of(name) or _download(name, on_wait)
+        return _in_dtype(_build_once(name, on_wait), dtype)
+    return _folder_of(name) or _in_hub_cache(name) or _download(name, on_wait)
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of a model that is on this machine already, else None; nothing is built or downloaded.
+
+    Of an embedded model it is the folder for float32; the tokenizer is the same in each.
+    """
+    if name in EMBEDDED:
+        built = _shelf() / name
+        return _in_dtype(built, "float32") if built.is_dir() else None
+    return _folder_of(name) or _in_hub_cache(name)
 
 
 def load(
@@ -101,7 +111,7 @@ def load(
     Raises
     ------
     ModelError
-        The model cannot be found, or its files cannot be loaded.
+        The model cannot be found, its files cannot be loaded, or its weights do not fit the device.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -109,6 +119,7 @@ def load(
     device = torch.device(device)
     dtype = resolve_dtype(dtype, device)
     folder = locate(name, dtype, on_wait)
+    check_fits(name, folder, device, dtype)
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
@@ -150,11 +161,20 @@ def resolve_dtype(dtype: str, device: Any) -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
+def _shelf() -> Path:
+    return cache_folder() / "models"
+
+
+def _in_dtype(built: Path, dtype: str) -> Path:
+    in_dtype = built / dtype
+    return in_dtype if in_dtype.is_dir() else built / "float32"
+
+
 def _build_once(name: str, on_wait: Callable[[str], None]) -> Path:
     """Build an embedded model's folder unless it is there; safe against a second process and a kill."""
     from filelock import FileLock
 
-    shelf = cache_folder() / "models"
+    shelf = _shelf()
     built = shelf / name
     if built.is_dir():
         return built
@@ -210,13 +230,21 @@ def _looks_like_hub_id(name: str) -> bool:
     return bool(owner and model) and set(owner + model) <= allowed and owner[0].isalnum() and model[0].isalnum()
 
 
+def _in_hub_cache(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    if not _looks_like_hub_id(name):
+        return None
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), local_files_only=True))
+    except Exception:  # whatever the hub's client raises, the model is not to be had from the cache
+        return None
+
+
 def _download(name: str, on_wait: Callable[[str], None]) -> Path:
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), local_files_only=True))
-    except Exception:
-        on_wait(f"downloading {name} from the model hub")
+    on_wait(f"downloading {name} from the model hub")
     try:
         return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
     # Any error: the hub's client raises its own, its HTTP library's and the system's.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nbkit.engines import BatchDone
+from nbkit.engines import BatchDone, Streamed
 from nbkit.generation import Progress, ShareBegun
-from nbkit.records import BatchRecord, Output
+from nbkit.records import BatchRecord, BatchTotals
 from nbkit.settings import Settings
+from nbkit.throughput import Throughput
 
 
 @dataclass
@@ -20,10 +20,16 @@ class RankProgress:
     prompts_done: int = 0
     tokens_done: int = 0
     tokens_under_way: int = 0
+    streamed: tuple[Streamed, ...] = ()
 
     @property
     def tokens(self) -> int:
         return self.tokens_done + self.tokens_under_way
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the rank has finished its share."""
+        return self.prompts_done == self.prompts
 
     def fraction_done(self, settings: Settings) -> float:
         """Share of the rank's work that is done, 0 to 1, the batch under way estimated by its tokens."""
@@ -37,37 +43,46 @@ class RankProgress:
 
 @dataclass
 class RunProgress:
-    """How far all ranks are. Feed every emitted value to ``take``; ``at_s`` is on the job's clock."""
+    """How far all ranks are. Feed every emitted value to ``take``; ``at_s`` is on the job's clock.
+
+    What it keeps beside the batches' records does not grow with the length of the run.
+    """
 
     settings: Settings
     prompts: int
     ranks: dict[int, RankProgress] = field(default_factory=lambda: defaultdict(RankProgress))
     batches: list[BatchRecord] = field(default_factory=list)
-    outputs: dict[int, Output] = field(default_factory=dict)
-    samples: list[tuple[float, int]] = field(default_factory=list)
-    """(seconds, tokens computed by all ranks until then)"""
+    totals: BatchTotals = field(default_factory=BatchTotals)
+    throughput: Throughput = field(default_factory=Throughput)
     begin_s: float | None = None
+    latest_s: float = 0.0
 
     def take(self, rank: int, value: object) -> None:
         """Take one emitted value of a rank."""
         own = self.ranks[rank]
+        before = own.tokens
         if isinstance(value, ShareBegun):
             own.prompts = value.prompts
             self.begin_s = value.begin_s if self.begin_s is None else min(self.begin_s, value.begin_s)
-            self._sample(value.begin_s)
+            self._count(rank, value.begin_s, 0)
         elif isinstance(value, Progress):
             own.tokens_under_way = value.tokens
-            self._sample(value.at_s)
+            own.streamed = value.streamed
+            self._count(rank, value.at_s, own.tokens - before)
         elif isinstance(value, BatchDone):
             own.prompts_done += len(value.outputs)
             own.tokens_done += value.record.computed_tokens
             own.tokens_under_way = 0
             self.batches.append(value.record)
-            self.outputs.update((output.index, output) for output in value.outputs)
-            self._sample(value.record.end_s)
+            self.totals.add(value.record)
+            self._count(rank, value.record.end_s, own.tokens - before)
+        if own.is_done:
+            self.throughput.finish(rank)
 
-    def _sample(self, at_s: float) -> None:
-        self.samples.append((at_s, self.tokens))
+    def _count(self, rank: int, at_s: float, tokens: int) -> None:
+        assert self.begin_s is not None
+        self.latest_s = max(self.latest_s, at_s)
+        self.throughput.count(rank, at_s - self.begin_s, tokens)
 
     @property
     def has_begun(self) -> bool:
@@ -75,37 +90,22 @@ class RunProgress:
         return self.begin_s is not None
 
     @property
+    def prompts_done(self) -> int:
+        """Prompts that have their output."""
+        return self.totals.prompts
+
+    @property
     def tokens(self) -> int:
         """Tokens computed so far by all ranks."""
         return sum(own.tokens for own in self.ranks.values())
 
     @property
-    def prompts_done(self) -> int:
-        """Prompts that have their output."""
-        return len(self.outputs)
+    def tokens_per_second(self) -> float:
+        """Tokens computed per second, from the begin to the latest event."""
+        seconds = self.latest_s - (self.begin_s or 0.0)
+        return self.tokens / seconds if self.has_begun and seconds else 0.0
 
     @property
     def fraction_done(self) -> float:
         """Share of all prompts that is done, 0 to 1, batches under way included."""
         return sum(own.fraction_done(self.settings) * own.prompts for own in self.ranks.values()) / self.prompts
-
-
-def throughput(samples: Sequence[tuple[float, int]], window_s: float = 1.0) -> list[tuple[float, float]]:
-    """Tokens per second over time: at each sample, over the ``window_s`` seconds before it.
-
-    Parameters
-    ----------
-    samples : sequence of (float, int)
-        Seconds and tokens until then, in any order: ranks report independently.
-    """
-    ordered = sorted(samples)
-    rates: list[tuple[float, float]] = []
-    start = 0
-    for at_s, tokens in ordered:
-        while ordered[start][0] < at_s - window_s:
-            start += 1
-        # One sample further back, so that the window is never shorter than asked.
-        from_s, from_tokens = ordered[max(0, start - 1)]
-        if at_s > from_s:
-            rates.append((at_s, max(0, tokens - from_tokens) / (at_s - from_s)))
-    return rates

@@ -1,10 +1,10 @@
-"""Prompts: the article's ten first lines, and files of prompts."""
+"""Prompts: the article's ten first lines, synthetic ones of any length, and what a prompt must be."""
 
 from __future__ import annotations
 
-import json
+import math
+import random
 from collections.abc import Sequence
-from pathlib import Path
 
 from nbkit.errors import InputError
 
@@ -24,6 +24,21 @@ FIRST_LINES = (
 )
 """First lines of ten novels: the prompts of the article that the demos follow."""
 
+LENGTH_DISTRIBUTIONS = ("constant", "uniform", "lognormal")
+"""How the lengths of synthetic prompts can be spread."""
+
+# Each is one token of its own in the usual vocabularies, at a prompt's start and after a space.
+# fmt: off
+WORDS = (
+    "the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not",
+    "he", "at", "are", "this", "have", "from", "or", "they", "which", "one", "you", "were", "all", "her", "there",
+    "would", "their", "we", "him", "has", "when", "who", "will", "more", "if", "out", "so", "said", "what", "up",
+    "about", "into", "than", "can", "only", "other", "new", "time", "two", "first", "now", "like", "over", "years",
+)
+# fmt: on
+LOGNORMAL_SIGMA = 0.8
+LONGEST_IN_MEANS = 20
+
 
 def first_lines(n: int = 100) -> list[str]:
     """``n`` prompts: the ten first lines, repeated in order.
@@ -33,9 +48,59 @@ def first_lines(n: int = 100) -> list[str]:
     InputError
         ``n`` is not a whole number of at least 1.
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise InputError(f"the number of prompts must be a whole number of at least 1, not {n!r}.")
+    _check_at_least_1("the number of prompts", n)
     return [FIRST_LINES[i % len(FIRST_LINES)] for i in range(n)]
+
+
+def synthetic_prompts(n: int, mean_words: int = 20, distribution: str = "lognormal", seed: int = 0) -> list[str]:
+    """``n`` prompts of common words in random order, to see what the lengths of prompts do to a run.
+
+    A word is about one token, so that a prompt of k words has about k tokens.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    mean_words : int
+        The mean length, in words.
+    distribution : str
+        One of ``LENGTH_DISTRIBUTIONS``. ``constant``: every prompt has ``mean_words`` words.
+        ``uniform``: each length from 1 to ``2 * mean_words - 1`` is as likely. ``lognormal``:
+        most are short and a few are long, as in what people write; from 1 to
+        ``20 * mean_words`` words.
+    seed : int
+        The same seed gives the same prompts, on every machine.
+
+    Raises
+    ------
+    InputError
+        A number is not a whole number (of at least 1, but for the seed), or there is no such distribution.
+
+    Notes
+    -----
+    A lognormal length is exp(mu + sigma Z), Z standard normal. Its mean is exp(mu + sigma^2 / 2)
+    (Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions, volume 1, chapter 14),
+    hence mu = ln(mean_words) - sigma^2 / 2, with sigma = 0.8. Rounding to whole words of at
+    least 1 lifts the mean noticeably only where ``mean_words`` is 1 or 2.
+    """
+    _check_at_least_1("the number of prompts", n)
+    _check_at_least_1("mean_words", mean_words)
+    if distribution not in LENGTH_DISTRIBUTIONS:
+        raise InputError(f"distribution must be one of {', '.join(LENGTH_DISTRIBUTIONS)}, not {distribution!r}.")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise InputError(f"seed must be a whole number, not {seed!r}.")
+    dice = random.Random(seed)
+    lengths = [_draw_length(dice, mean_words, distribution) for _ in range(n)]
+    return [" ".join(dice.choices(WORDS, k=length)) for length in lengths]
+
+
+def _draw_length(dice: random.Random, mean: int, distribution: str) -> int:
+    if distribution == "constant":
+        return mean
+    if distribution == "uniform":
+        return dice.randint(1, 2 * mean - 1)
+    drawn = dice.lognormvariate(math.log(mean) - LOGNORMAL_SIGMA**2 / 2, LOGNORMAL_SIGMA)
+    return min(max(1, round(drawn)), LONGEST_IN_MEANS * mean)
 
 
 def check_prompts(prompts: Sequence[str]) -> list[str]:
@@ -47,7 +112,7 @@ def check_prompts(prompts: Sequence[str]) -> list[str]:
         Which prompt is wrong, with its value and the remedy.
     """
     if isinstance(prompts, str):
-        raise InputError(f"prompts must be a list of strings, not one string; write [{_shorten(prompts)}].")
+        raise InputError(f"prompts must be a list of strings, not one string; write [{shorten(prompts)}].")
     try:
         listed = list(prompts)
     except TypeError:
@@ -56,62 +121,25 @@ def check_prompts(prompts: Sequence[str]) -> list[str]:
         raise InputError("there are no prompts; give at least one, for example nbkit.first_lines(10).")
     for index, prompt in enumerate(listed):
         if not isinstance(prompt, str):
-            raise InputError(f"prompt {index} is not a string but {type(prompt).__name__}: {_shorten(prompt)}.")
+            raise InputError(f"prompt {index} is not a string but {type(prompt).__name__}: {shorten(prompt)}.")
         if not prompt:
             raise InputError(f"prompt {index} is an empty string; remove it or give it text.")
         try:
             prompt.encode()
         except UnicodeEncodeError:
             raise InputError(
-                f"prompt {index} holds characters that are no text (a lone surrogate): {_shorten(prompt)}; "
+                f"prompt {index} holds characters that are no text (a lone surrogate): {shorten(prompt)}; "
                 "read its file as UTF-8."
             ) from None
     return listed
 
 
-def read_prompts(path: str | Path) -> list[str]:
-    """Read prompts from a file: ``.txt``, one a line; ``.jsonl``, one a line.
-
-    A line of a ``.jsonl`` file is a JSON string, or an object with the key
-    ``prompt``. Blank lines are skipped.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, has another ending, or a line is not a prompt.
-    """
-    path = Path(path)
-    if path.suffix not in (".txt", ".jsonl"):
-        raise InputError(f"{path}: a file of prompts ends in .txt or .jsonl, not {path.suffix or 'nothing'!r}.")
-    try:
-        # Not splitlines(): it also breaks at characters such as U+2028, which may
-        # stand inside a JSON string.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"cannot read the prompts in {path}: {error.strerror or error}.") from None
-    numbered = [(number, line.rstrip("\r")) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise InputError(f"{path} has no prompts; write one a line.")
-    if path.suffix == ".txt":
-        return [line for _, line in numbered]
-    return [_prompt_in_json(path, number, line) for number, line in numbered]
-
-
-def _prompt_in_json(path: Path, number: int, line: str) -> str:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:  # not JSON, a number too long, brackets too deep
-        raise InputError(f"{path}, line {number}: not JSON ({error}): {_shorten(line)}.") from None
-    prompt = value.get("prompt") if isinstance(value, dict) else value
-    if not isinstance(prompt, str) or not prompt:
-        raise InputError(
-            f"{path}, line {number}: expected a string or an object with the key 'prompt', got {_shorten(line)}."
-        )
-    return prompt
-
-
-def _shorten(value: object, length: int = 60) -> str:
+def shorten(value: object, length: int = 60) -> str:
+    """A value as a message quotes it, in at most ``length`` characters."""
     text = repr(value)
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _check_at_least_1(what: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{what} must be a whole number of at least 1, not {value!r}.")

@@ -78,6 +78,50 @@ class BatchRecord:
         return self.computed_tokens // len(self.indices)
 
 
+@dataclass(slots=True)
+class BatchTotals:
+    """The sums over batches from which the figures of a Run, finished or under way, are made."""
+
+    prompts: int = 0
+    prompt_tokens: int = 0
+    padding_tokens: int = 0
+    new_tokens: int = 0
+    computed_tokens: int = 0
+    ttft_s: float = 0.0
+    """Summed over prompts, each waiting for its batch's first token."""
+    decode_s: float = 0.0
+    steps_after_first: int = 0
+    peak_memory_bytes: int = 0
+
+    def add(self, batch: BatchRecord) -> None:
+        """Count a finished batch."""
+        self.prompts += len(batch.indices)
+        self.prompt_tokens += batch.prompt_tokens
+        self.padding_tokens += batch.padding_tokens
+        self.new_tokens += batch.new_tokens
+        self.computed_tokens += batch.computed_tokens
+        self.ttft_s += (batch.tokenize_s + batch.prefill_s) * len(batch.indices)
+        self.decode_s += batch.decode_s
+        self.steps_after_first += batch.steps - 1
+        self.peak_memory_bytes = max(self.peak_memory_bytes, batch.peak_memory_bytes)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the prefill's positions that were padding, 0 to 1."""
+        positions = self.padding_tokens + self.prompt_tokens
+        return self.padding_tokens / positions if positions else 0.0
+
+    @property
+    def mean_ttft_s(self) -> float:
+        """Time to first token in seconds, from its batch's begin, a mean over prompts."""
+        return self.ttft_s / self.prompts if self.prompts else 0.0
+
+    @property
+    def mean_tpot_s(self) -> float:
+        """Time per output token in seconds: decode seconds per step after the first."""
+        return self.decode_s / self.steps_after_first if self.steps_after_first else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class RankRecord:
     """One rank's account of a run, from the barrier before it to the end of the gather.
@@ -203,10 +247,18 @@ class Run:
         """Tokens that users get."""
         return sum(self.new_tokens)
 
+    @cached_property
+    def totals(self) -> BatchTotals:
+        """Sums over all batches."""
+        totals = BatchTotals()
+        for batch in self.batches:
+            totals.add(batch)
+        return totals
+
     @property
     def total_computed_tokens(self) -> int:
         """Tokens the devices decoded, those after a sequence's end included."""
-        return sum(b.computed_tokens for b in self.batches)
+        return self.totals.computed_tokens
 
     @property
     def tokens_per_second(self) -> float:
@@ -221,26 +273,22 @@ class Run:
     @property
     def padding_share(self) -> float:
         """Share of the prefill's positions that were padding, 0 to 1."""
-        padding = sum(b.padding_tokens for b in self.batches)
-        positions = padding + sum(b.prompt_tokens for b in self.batches)
-        return padding / positions if positions else 0.0
+        return self.totals.padding_share
 
     @property
     def mean_ttft_s(self) -> float:
         """Time to first token in seconds, from its batch's begin, a mean over prompts."""
-        weighted = sum((b.tokenize_s + b.prefill_s) * len(b.indices) for b in self.batches)
-        return weighted / self.finished_prompts if self.finished_prompts else 0.0
+        return self.totals.mean_ttft_s
 
     @property
     def mean_tpot_s(self) -> float:
         """Time per output token in seconds: decode seconds per step after the first."""
-        steps = sum(b.steps - 1 for b in self.batches)
-        return sum(b.decode_s for b in self.batches) / steps if steps else 0.0
+        return self.totals.mean_tpot_s
 
     @property
     def peak_memory_bytes(self) -> int:
         """The most memory any rank held, in bytes."""
-        return max((b.peak_memory_bytes for b in self.batches), default=0)
+        return self.totals.peak_memory_bytes
 
     def time_parts(self, rank: int) -> dict[str, float]:
         """Where one rank's seconds went: ``PARTS`` to seconds, adding up to ``wall_s``.

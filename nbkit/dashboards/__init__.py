@@ -2,5 +2,6 @@
 
 from nbkit.dashboards.explore import Explore
 from nbkit.dashboards.hello import Hello
+from nbkit.dashboards.monitor import Monitor
 
-__all__ = ["Explore", "Hello"]
+__all__ = ["Explore", "Hello", "Monitor"]

@@ -1,4 +1,4 @@
-"""The explore dashboard: move a slider, press Run, see at once what happens."""
+"""The explore dashboard: move a slider, and see at once what happens."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import ipywidgets
 from nbkit.dashboards.controls import Controls
 from nbkit.dashboards.dashboard import Dashboard
 from nbkit.dashboards.live_view import LiveView
+from nbkit.dashboards.prompts_panel import PromptsPanel
 from nbkit.dashboards.run_history import RunHistory
-from nbkit.errors import JobCancelled
+from nbkit.errors import JobCancelled, NbkitError
 from nbkit.figures import headline
+from nbkit.monitor import Monitor
 from nbkit.progress import RunProgress
 from nbkit.records import Run
 from nbkit.settings import Settings
 from nbkit.workers import Emitted, Job, Log, Workers
 
 REDRAW_EVERY_S = 0.25
+REDRAW_SHARE = 0.04
+"""The most of one core that redrawing may take: a slow drawing is done less often."""
+LIVE_PAUSE_S = 0.15
+"""Live mode waits so long for the next change before it runs: arrow keys come in bursts."""
 
 
 class Explore(Dashboard):
@@ -38,21 +44,40 @@ class Explore(Dashboard):
     Attributes
     ----------
     runs : list of Run
-        The runs so far, stopped ones included.
+        The runs so far, stopped ones included; of those that are not pinned, the newest 20.
     """
 
     def __init__(self, workers: Workers | None = None, prompts: Sequence[str] | None = None, **settings: Any) -> None:
         asked = Settings.of(**settings)
-        super().__init__(workers, button="Run", ready="Ready. Choose and press Run.")
-        self._controls = Controls(asked, self._workers.slider, prompts)
+        super().__init__(workers)
+        self._controls = Controls(asked, self._workers.slider, self._on_change)
+        self._prompts = PromptsPanel(prompts, self._controls.model, self._on_change)
+        self._controls.on_model(lambda: self._prompts.show_lengths_of(self._controls.model))
         self._view = LiveView()
         self._history = RunHistory()
+        self._monitor: Monitor | None = None
         self._job: Job | None = None
+        self._run_button = ipywidgets.Button(description="Run", button_style="primary", icon="play", disabled=True)
         self._stop_button = ipywidgets.Button(description="Stop", button_style="danger", icon="stop", disabled=True)
-        self._on_button(self._run)
-        self._stop_button.on_click(lambda _: self._stop())
-        buttons = ipywidgets.HBox([self._button, self._stop_button])
-        self.widget.children = (self._controls.widget, buttons, self._status, self._view.widget, self._history.widget)
+        self._live = ipywidgets.ToggleButton(
+            description="Live", icon="bolt", tooltip="Run again whenever a control changes"
+        )
+        self._run_button.on_click(lambda _: self._on_run())
+        self._stop_button.on_click(lambda _: self._stop("Stopping."))
+        self._live.observe(lambda _: self._on_live(), "value")
+        self._status.layout = {"flex": "1 1 300px"}
+        buttons = ipywidgets.HBox(
+            [self._run_button, self._stop_button, self._live, self._status],
+            layout={"flex_flow": "row wrap", "align_items": "center"},
+        )
+        self.widget.children = (
+            self._controls.widget,
+            self._prompts.widget,
+            buttons,
+            self._view.widget,
+            self._history.widget,
+        )
+        self._start_with_workers(self._get_ready)
 
     @property
     def runs(self) -> list[Run]:
@@ -60,46 +85,114 @@ class Explore(Dashboard):
 
     def close(self) -> None:
         """Stop what runs, remove the widgets, and end the workers if they are the dashboard's own."""
-        self._stop()
+        self._stop("Closed.")
+        self._prompts.close()
         super().close()
+        if self._monitor is not None:
+            self._monitor.close()
+
+    def _get_ready(self) -> None:
+        self._run_button.disabled = False
+        self._status.say("Ready. Choose and press Run.")
+
+    def _on_run(self) -> None:
+        # A second click can be on its way before the browser knows that the button is off.
+        if not self._background.is_busy:
+            self._run_button.disabled = True
+            self._background.request(self._run)
+
+    def _on_change(self) -> None:
+        """A control has changed: in live mode, what runs and what is shown is outdated."""
+        if not self._live.value:
+            return
+        self._view.show_as_outdated()
+        self._status.say("Changed: running again.")
+        self._background.request(self._run, after_s=LIVE_PAUSE_S)
+        if self._job is not None:
+            self._job.cancel()
+
+    def _on_live(self) -> None:
+        if self._live.value:
+            self._on_change()
 
     def _run(self) -> None:
-        settings, prompts = self._controls.settings(), self._controls.prompts()
-        self._status.say("Starting.")
-        workers = self._workers.get_resized()
-        self._job = job = workers.submit_generate(prompts, settings)
-        self._stop_button.disabled = False
+        self._run_button.disabled = True
         try:
-            self._view.begin(workers.world_size, settings)
-            self._status.say("Loading the model.")
-            self._watch(job, RunProgress(settings, len(prompts)))
-            run: Run = job.result()
-        except JobCancelled as stopped:
-            run = stopped.partial
+            settings, prompts = self._controls.settings(), self._prompts.prompts()
+            workers = self._workers.get_resized()
+            if not workers.is_ready:
+                self._status.say("Starting the workers.")
+            self._watch_load(workers)
+            self._generate(workers, prompts, settings)
         finally:
             self._job = None
             self._stop_button.disabled = True
-        self._view.finish(run)
-        self._history.add(run)
+            self._run_button.disabled = False
+
+    def _watch_load(self, workers: Workers) -> None:
+        if self._monitor is None:
+            self._monitor = Monitor()
+        self._monitor.watch(workers)
+
+    def _generate(self, workers: Workers, prompts: list[str], settings: Settings) -> None:
+        self._job = job = workers.submit_generate(prompts, settings)
+        self._stop_button.disabled = False
+        self._view.begin(workers.world_size, settings)
+        try:
+            self._follow(job, RunProgress(settings, len(prompts)), prompts)
+            run: Run = job.result()
+        except JobCancelled as stopped:
+            if self._background.is_outdated:
+                return  # nobody asked for this any more: it is neither shown nor kept
+            run = stopped.partial
+        except NbkitError:
+            self._finish(job.partial(), job)
+            raise
+        self._finish(run, job)
         self._status.say(headline(run))
 
-    def _watch(self, job: Job, progress: RunProgress) -> None:
+    def _finish(self, run: Run, job: Job) -> None:
+        """Show and keep what there is of a run; of one that failed early, nothing."""
+        if run.finished_prompts or run.is_complete:
+            assert self._monitor is not None
+            run = self._monitor.attach(run, job)
+            self._view.finish(run)
+            self._history.add(run)
+
+    def _follow(self, job: Job, progress: RunProgress, prompts: list[str]) -> None:
         """Take every event as it comes, and redraw a few times a second."""
-        drawn = 0.0
+        next_drawing_s = 0.0
         for event in job.events(timeout=REDRAW_EVERY_S):
             if isinstance(event, Log):
                 self._status.say(event.labelled)
             elif isinstance(event, Emitted):
                 progress.take(event.rank, event.value)
-            if progress.has_begun and time.monotonic() - drawn >= REDRAW_EVERY_S:
-                drawn = time.monotonic()
-                self._view.show(progress)
-                self._status.say(
-                    f"{progress.prompts_done} of {progress.prompts} prompts, {progress.tokens} tokens computed."
-                )
+            began_s = time.monotonic()
+            if began_s < next_drawing_s:
+                continue
+            self._draw(job, progress, prompts)
+            now_s = time.monotonic()
+            next_drawing_s = now_s + max(REDRAW_EVERY_S, (now_s - began_s) / REDRAW_SHARE)
+        self._draw(job, progress, prompts)
 
-    def _stop(self) -> None:
+    def _draw(self, job: Job, progress: RunProgress, prompts: list[str]) -> None:
+        if self._background.is_outdated:
+            return
+        if progress.has_begun:
+            assert self._monitor is not None
+            self._view.show(progress, prompts, self._monitor.during(job))
+            self._status.say(
+                f"{progress.prompts_done} of {progress.prompts} prompts, {progress.tokens} tokens computed."
+            )
+        elif job.status == "queued":
+            self._status.say("Waiting: the workers are busy with another job.")
+        else:
+            self._status.say("Loading the model.")
+
+    def _stop(self, say: str) -> None:
+        self._live.value = False
+        self._background.drop_waiting()
         if self._job is not None:
             self._stop_button.disabled = True
-            self._status.say("Stopping.")
+            self._status.say(say)
             self._job.cancel()

@@ -1,39 +1,36 @@
-"""The explore dashboard's memory: a table of the runs so far, and their throughput side by side."""
+"""The explore dashboard's memory: the runs so far, files of them, and the chosen ones compared."""
 
 from __future__ import annotations
 
 import ipywidgets
-import plotly.graph_objects as go
 
-from nbkit import figures
+from nbkit.dashboards.run_comparison import RunComparison
+from nbkit.dashboards.run_files import RunFiles
+from nbkit.dashboards.run_list import RunList
 from nbkit.records import Run
-from nbkit.report import html_table
 
 
 class RunHistory:
-    """Grows by a row and a pair of bars with each run."""
+    """Hidden until there is a run, or someone opens it to load one."""
 
     def __init__(self) -> None:
-        self.runs: list[Run] = []
-        self._table = ipywidgets.HTML()
-        self._comparison = go.FigureWidget(figures.comparison({}))
-        panel = ipywidgets.VBox([self._table, self._comparison])
-        self._accordion = ipywidgets.Accordion([panel], titles=["Runs so far"], selected_index=0)
-        self.widget = ipywidgets.VBox()
+        self._list = RunList(self._compare)
+        self._comparison = RunComparison()
+        self._files = RunFiles(lambda: self._list.chosen, lambda name, run: self._list.add(run, name))
+        content = ipywidgets.VBox([self._list.widget, self._files.widget, self._comparison.widget])
+        self.widget = ipywidgets.Accordion([content], titles=["Runs so far"], selected_index=None)
+        self._compare()
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that are kept, the oldest first."""
+        return self._list.runs
 
     def add(self, run: Run) -> None:
-        """Add a run, finished or stopped."""
-        self.runs.append(run)
-        self.widget.children = (self._accordion,)
-        named = {_name(number, run): run for number, run in enumerate(self.runs, 1)}
-        self._table.value = html_table([{"run": number, **r.summary()} for number, r in enumerate(self.runs, 1)])
-        new = figures.comparison(named)
-        with self._comparison.batch_update():
-            for trace, drawn in zip(self._comparison.data, new.data, strict=True):
-                trace.update(x=drawn.x, y=drawn.y)
-            self._comparison.layout.title.text = new.layout.title.text
+        """Add a run, finished or stopped, and choose it for comparison."""
+        if not self.runs:
+            self.widget.selected_index = 0
+        self._list.add(run)
 
-
-def _name(number: int, run: Run) -> str:
-    batch = "" if run.settings.engine == "simple" else f" {run.settings.batch_size}"
-    return f"{number}: {run.settings.engine}{batch}, {run.world_size}w"
+    def _compare(self) -> None:
+        self._comparison.show(self._list.chosen)

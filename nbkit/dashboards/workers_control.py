@@ -7,11 +7,13 @@ import weakref
 
 import ipywidgets
 
-from nbkit.errors import NbkitError, WorkersError
+from nbkit.dashboards.panel import in_words
+from nbkit.errors import WorkersError
 from nbkit.workers import Workers
 
-LABEL_WIDTH = {"description_width": "90px"}
-CONTROL = ipywidgets.Layout(width="400px")
+LABEL_WIDTH = {"description_width": "100px"}
+# Not one Layout for all: each belongs to its widget and is closed with it.
+CONTROL = {"width": "98%", "max_width": "430px"}
 MOST_WORKERS = 8
 
 
@@ -25,16 +27,7 @@ class WorkersControl:
     def __init__(self, workers: Workers | None) -> None:
         self._own = Workers() if workers is None else None
         self._workers = weakref.ref(self._own or workers)
-        self.slider = ipywidgets.IntSlider(
-            description="workers",
-            min=1,
-            max=MOST_WORKERS,
-            value=2,
-            style=LABEL_WIDTH,
-            layout=CONTROL,
-            continuous_update=False,
-            tooltip="Ranks: one process each, on a GPU of its own or on the CPU",
-        )
+        self.slider = slider("workers", 2, MOST_WORKERS)
 
     def get(self) -> Workers:
         """The workers.
@@ -65,9 +58,21 @@ class WorkersControl:
         self.slider.value = count
 
     def get_resized(self) -> Workers:
-        """The workers, as many as the slider asks for; started again if a cell has closed them."""
+        """The workers, as many as the slider asks for; started again if a cell has closed them.
+
+        Raises
+        ------
+        WorkersError
+            Their number cannot be changed now: a cell or another dashboard is using them.
+        """
         workers = self.get()
         if not self._fit(workers):
+            job = workers.last_job
+            if job is not None and not job.done() and not workers.is_closed:
+                raise WorkersError(
+                    f"the number of workers cannot be changed while a job runs on them ({job.name}); "
+                    "wait until it has ended, or stop it where it was started."
+                )
             workers.resize(self.slider.value)
         return workers
 
@@ -87,8 +92,20 @@ class StatusLine(ipywidgets.HTML):  # type: ignore[misc]
     """One line: what goes on, or what went wrong. Text is shown as text, never as markup."""
 
     def say(self, text: str) -> None:
-        self.value = f"<div style='line-height:1.4'>{html.escape(text)}</div>"
+        self.value = f"<div class='nbkit-status' role='status' dir='auto'>{html.escape(text)}</div>"
 
     def say_error(self, error: BaseException) -> None:
-        text = str(error) if isinstance(error, NbkitError) else f"{type(error).__name__}: {error}"
-        self.value = f"<pre style='color:#b00020;white-space:pre-wrap;margin:0'>{html.escape(text)}</pre>"
+        self.value = f"<div class='nbkit-problem' role='alert'>{html.escape(in_words(error))}</div>"
+
+
+def slider(description: str, value: int, most: int) -> ipywidgets.IntSlider:
+    """A slider from 1 on, which tells its value when it is released."""
+    return ipywidgets.IntSlider(
+        description=description,
+        value=value,
+        min=1,
+        max=max(most, value),
+        style=LABEL_WIDTH,
+        layout=CONTROL,
+        continuous_update=False,
+    )

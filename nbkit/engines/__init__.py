@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbkit.engines.protocol import BatchDone, Engine, Prompt, Watch
+from nbkit.engines.protocol import BatchDone, Engine, Prompt, Streamed, Watch
 from nbkit.models import LoadedModel
 from nbkit.settings import Settings
 
@@ -19,4 +19,4 @@ def make_engine(settings: Settings, loaded: LoadedModel) -> Engine:
     return engines[settings.engine](settings, loaded)
 
 
-__all__ = ["BatchDone", "Engine", "Prompt", "Watch", "make_engine"]
+__all__ = ["BatchDone", "Engine", "Prompt", "Streamed", "Watch", "make_engine"]

@@ -6,7 +6,7 @@ sockets or of who watches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,14 @@ from nbkit.records import BatchRecord, Output
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt and its place in the user's list."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """The end of what a sequence of the batch under way has become so far."""
 
     index: int
     text: str
@@ -39,8 +47,11 @@ class Watch(Protocol):
         """The clock, in seconds."""
         ...
 
-    def report(self, tokens: int) -> None:
-        """Say how many tokens the batch under way has computed; cheap to call once a token."""
+    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
+        """Say how many tokens the batch under way has computed, and offer its text; cheap to call once a token.
+
+        ``streamed`` is called only when the report is passed on: decoding text costs time.
+        """
         ...
 
 

@@ -9,10 +9,14 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from nbkit.engines.device_memory import PeakMemory
-from nbkit.engines.protocol import BatchDone, Prompt, Watch
+from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, Output
 from nbkit.settings import Settings
+
+STREAMED_SEQUENCES = 3
+STREAMED_TOKENS = 100
+"""Of each streamed sequence, its end: what is watched while it grows."""
 
 
 class TimedGenerate:
@@ -48,7 +52,7 @@ class TimedGenerate:
             return_token_type_ids=False,
         ).to(self._loaded.device)
         tokenized_s = watch.elapsed_s
-        steps = _StepWatch(watch, self._loaded.device)
+        steps = _StepWatch(watch, self._loaded, prompts, inputs.input_ids.shape[1])
         with torch.inference_mode():
             sequences = model.generate(**inputs, **self._options, stopping_criteria=StoppingCriteriaList([steps]))
         new = sequences[:, inputs.input_ids.shape[1] :].cpu()
@@ -87,9 +91,12 @@ class TimedGenerate:
 class _StepWatch(StoppingCriteria):  # type: ignore[misc]
     """Called by ``generate`` after each token: notes the first, reports, and ends a cancelled batch."""
 
-    def __init__(self, watch: Watch, device: torch.device) -> None:
+    def __init__(self, watch: Watch, loaded: LoadedModel, prompts: Sequence[Prompt], prompt_length: int) -> None:
         self._watch = watch
-        self._device = device
+        self._device = loaded.device
+        self._tokenizer = loaded.tokenizer
+        self._prompts = prompts[:STREAMED_SEQUENCES]
+        self._prompt_length = prompt_length
         self._tokens = 0
         self.first_token_s = 0.0
         self.were_cut = False
@@ -101,9 +108,14 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
                 torch.cuda.synchronize(self._device)
             self.first_token_s = self._watch.elapsed_s
         self._tokens += input_ids.shape[0]
-        self._watch.report(self._tokens)
+        self._watch.report(self._tokens, lambda: self._streamed(input_ids))
         self.were_cut = self._watch.cancelled
         return torch.full((input_ids.shape[0],), self.were_cut, device=input_ids.device, dtype=torch.bool)
+
+    def _streamed(self, input_ids: torch.Tensor) -> list[Streamed]:
+        rows = input_ids[: len(self._prompts), self._prompt_length :][:, -STREAMED_TOKENS:].tolist()
+        texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [Streamed(prompt.index, text) for prompt, text in zip(self._prompts, texts, strict=True)]
 
 
 def _eos_token_id(loaded: LoadedModel) -> int | list[int] | None:

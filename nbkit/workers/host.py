@@ -26,6 +26,7 @@ from nbkit.workers import wire
 DEFAULT_CPU_RANKS = 2
 RANKS_PER_CORE = 4
 RANKS_PER_GPU = 8
+CPU_NICENESS = 5
 _LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -102,6 +103,8 @@ def _set_environment(plan: wire.Plan) -> None:
     if plan.device_type == "cpu":
         # Without it every process started by notebook_launcher believes to be rank 0 of 1.
         os.environ["ACCELERATE_USE_CPU"] = "1"
+        # Ranks use every core; the notebook and its browser shall answer all the same.
+        os.nice(CPU_NICENESS)
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     elif plan.world_size > plan.gpus:
         # NCCL refuses two ranks on one GPU.

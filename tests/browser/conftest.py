@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import CHROMIUM_OPTIONS, Lab, lab_on
+from lab import CHROMIUM_OPTIONS, Lab, OpenNotebook, lab_on
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -38,6 +38,20 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         shutil.copy(notebook, folder)
     with lab_on(folder, browser) as lab:
         yield lab
+
+
+@pytest.fixture
+def open_notebook(lab: Lab) -> Iterator[Callable[..., OpenNotebook]]:
+    """Open a notebook of the lab; at the end of the test its kernel ends, whatever the test came to."""
+    opened: list[OpenNotebook] = []
+
+    def open_one(name: str, width: int = 1280, height: int = 1400) -> OpenNotebook:
+        opened.append(lab.open(name, width, height))
+        return opened[-1]
+
+    yield open_one
+    for notebook in opened:
+        notebook.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect
+import psutil
+from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -26,6 +28,52 @@ CHROMIUM_OPTIONS = [
 ]
 START_TIMEOUT_S = 90
 KERNEL_TIMEOUT_MS = 120_000
+
+
+class Server:
+    """A server of notebooks in a process of its own."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *command, f"--port={self.port}"],
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait_for(self, path: str) -> None:
+        """Wait until the server answers."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(self.url(path), timeout=5):
+                return
+            time.sleep(0.2)
+        raise TimeoutError(f"the server did not start within {START_TIMEOUT_S} s")
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+    def ranks(self) -> list[psutil.Process]:
+        """The processes of ranks of all its kernels; a rank is forked by a host."""
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "nbkit.workers.host" in " ".join(process.parent().cmdline()):
+                    found.append(process)
+        return found
+
+    def stop(self) -> None:
+        """End the server with its kernels."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 class Lab:
@@ -41,73 +89,41 @@ class Lab:
             "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
         }
+        self.folder = folder
         self._browser = browser
+        self._opened = 0
         self._token = secrets.token_hex(16)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self._server = subprocess.Popen(
+        self.server = Server(
             [
-                *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"),
-                f"--port={self._port}",
+                *("jupyter", "lab", "--no-browser", "--allow-root"),
                 f"--IdentityProvider.token={self._token}",
                 f"--ServerApp.root_dir={folder}",
                 "--LabApp.expose_app_in_browser=True",
                 "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             ],
-            env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            environment,
         )
-        self._wait_for_server()
-
-    def _wait_for_server(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(self._url("api"), timeout=2):
-                return
-            time.sleep(0.2)
-        raise TimeoutError(f"JupyterLab did not start within {START_TIMEOUT_S} s")
-
-    def _url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self._port}/{path}?token={self._token}"
+        self.server.wait_for(f"api?token={self._token}")
 
     def open(self, notebook: str, width: int = 1280, height: int = 1400) -> OpenNotebook:
-        """Open a notebook of the folder in a page of its own."""
+        """Open a copy of a notebook of the folder, with a kernel of its own, in a page of its own."""
+        self._opened += 1
+        name = f"{self._opened}-{notebook}"
+        shutil.copy(self.folder / notebook, self.folder / name)
         page = self._browser.new_page(viewport={"width": width, "height": height})
-        page.goto(self._url(f"lab/tree/{notebook}") + "&reset")  # without the tabs of the page before
+        # Without the tabs of the page before.
+        page.goto(self.server.url(f"lab/tree/{name}?token={self._token}&reset"))
         page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=KERNEL_TIMEOUT_MS)
         opened = OpenNotebook(page)
         opened.wait_until_idle()
         return opened
 
-    def stop(self) -> None:
-        """End the server with its kernels."""
-        self._server.send_signal(signal.SIGINT)
-        self._server.send_signal(signal.SIGINT)
-        try:
-            self._server.wait(15)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
 
-
-class OpenNotebook:
-    """A notebook in a browser page, with the moves of a person."""
+class DashboardPage:
+    """A page with a dashboard, and the moves of a person on it."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-
-    def wait_until_idle(self, timeout_ms: float = KERNEL_TIMEOUT_MS) -> None:
-        idle = self.page.locator('.jp-NotebookPanel:not(.lm-mod-hidden) [data-status="idle"]')
-        expect(idle.first).to_be_attached(timeout=timeout_ms)
-
-    def run_all(self) -> None:
-        """Run every cell: the menu's command, given when the kernel is there to take it."""
-        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
-        self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        taken = self.page.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
-        expect(taken).not_to_have_count(0, timeout=KERNEL_TIMEOUT_MS)
 
     def button(self, text: str) -> Locator:
         """The last enabled or disabled dashboard button with this text."""
@@ -126,6 +142,35 @@ class OpenNotebook:
         readout.press("Enter")
         expect(readout).to_have_text(str(value))
 
+    def press(self, button: str) -> None:
+        """Press a button as soon as it can be pressed."""
+        expect(self.button(button)).to_be_enabled(timeout=KERNEL_TIMEOUT_MS)
+        self.button(button).click()
+
+    def figure(self, title: str) -> Locator:
+        """The drawn figure with this in its title."""
+        return self.page.locator(f'.nbkit-figure[aria-label*="{title}"]').last
+
+    def lines(self, title: str) -> Locator:
+        """The lines that this figure draws."""
+        return self.figure(title).locator(".scatterlayer .js-line")
+
+    @property
+    def status(self) -> Locator:
+        """What the dashboard says of what goes on, and of errors."""
+        return self.page.locator(".nbkit-status, .nbkit-problem")
+
+    @property
+    def runs(self) -> Locator:
+        """The rows of the runs so far, the newest first."""
+        return self.page.locator(".nbkit-runs > .widget-hbox")
+
+    def width_needed(self) -> int:
+        """How many pixels wide the widest dashboard would like to be, beyond the room it has."""
+        return self.page.evaluate(
+            "Math.max(...[...document.querySelectorAll('.nbkit')].map(e => e.scrollWidth - e.clientWidth))"
+        )
+
     def scroll_to(self, target: Locator) -> None:
         """Bring something to the top of the page, and let the figures settle."""
         target.evaluate("element => element.scrollIntoView({block: 'start'})")
@@ -135,6 +180,32 @@ class OpenNotebook:
         self.page.close()
 
 
+class OpenNotebook(DashboardPage):
+    """A notebook in a page of JupyterLab."""
+
+    def wait_until_idle(self, timeout_ms: float = KERNEL_TIMEOUT_MS) -> None:
+        idle = self.page.locator('.jp-NotebookPanel:not(.lm-mod-hidden) [data-status="idle"]')
+        expect(idle.first).to_be_attached(timeout=timeout_ms)
+
+    def run_all(self) -> None:
+        """Run every cell: the menu's command, given when the kernel is there to take it."""
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
+        self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        taken = self.page.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
+        expect(taken).not_to_have_count(0, timeout=KERNEL_TIMEOUT_MS)
+
+    def save_and_reload(self) -> None:
+        """Save, as JupyterLab does by itself now and then, and reload the page."""
+        self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.reload()
+
+    def close(self) -> None:
+        """End the kernel and close the page."""
+        with contextlib.suppress(Error):  # it may have ended in the test
+            self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        super().close()
+
+
 @contextlib.contextmanager
 def lab_on(folder: Path, browser: Browser) -> Iterator[Lab]:
     """A Lab that is stopped at the end."""
@@ -142,4 +213,4 @@ def lab_on(folder: Path, browser: Browser) -> Iterator[Lab]:
     try:
         yield lab
     finally:
-        lab.stop()
+        lab.server.stop()

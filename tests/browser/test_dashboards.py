@@ -3,87 +3,208 @@
 from __future__ import annotations
 
 import re
+import time
 
 from playwright.sync_api import expect
 
-RUN_TIMEOUT_MS = 120_000
+RUN_TIMEOUT_MS = 60_000
+MARKUP = "<img src=nowhere onerror='window.markupRan = true'><b>bold</b> 🙂 مرحبا"
 
 
-def test_explore_shows_a_run_live_and_compares_it_with_the_next(lab, screenshot):
-    notebook = lab.open("03_batches.ipynb", width=1280, height=1750)
-    page = notebook.page
+def ready(notebook):
+    """Run the notebook and wait until its dashboard can be used."""
     notebook.run_all()
-    expect(page.get_by_text("Ready. Choose and press Run.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(notebook.status.get_by_text("Ready. Choose and press Run.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+
+
+def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, screenshot, tmp_path):
+    notebook = open_notebook("03_batches.ipynb", width=1280, height=1750)
+    page = notebook.page
+    ready(notebook)
 
     # A first run, watched while it goes.
     notebook.set_slider("batch size", 2)
-    notebook.button("Run").click()
+    notebook.press("Run")
     expect(notebook.button("Run")).to_be_disabled()
-    running = page.locator(".gtitle", has_text=re.compile(r"batched: \d+ computed tokens/s"))
+    running = notebook.figure("computed tokens/s")
     expect(running).to_be_visible(timeout=RUN_TIMEOUT_MS)
-    early = page.locator(".js-line").last.get_attribute("d") or ""
+    early = running.locator(".point").count()
     expect(page.get_by_text(re.compile(r"^[1-9]\d* of 20 prompts"))).to_be_visible(timeout=RUN_TIMEOUT_MS)
-    later = page.locator(".js-line").last.get_attribute("d") or ""
-    assert len(later) > len(early), "the throughput line grows while the run goes"
-    expect(page.locator(".widget-hprogress")).to_have_count(2)
+    assert running.locator(".point").count() > early, "the throughput line grows while the run goes"
+    expect(page.locator(".nbkit-stream")).not_to_have_count(0)
+    expect(page.locator(".nbkit-bar")).to_have_count(2)
     expect(page.get_by_text(re.compile("batch size 2, 2 workers: 20 prompts in")).first).to_be_visible(
         timeout=RUN_TIMEOUT_MS
     )
-    rows = page.locator(".jp-Accordion, .widget-accordion").last.locator("tbody tr")
-    expect(rows).to_have_count(1)
+    expect(notebook.lines("Load of the machine")).not_to_have_count(0)
+    expect(notebook.runs).to_have_count(1)
 
     # The slider moved, a second run beside the first.
-    expect(notebook.button("Run")).to_be_enabled()
     notebook.set_slider("batch size", 10)
-    notebook.button("Run").click()
-    expect(rows).to_have_count(2, timeout=RUN_TIMEOUT_MS)
-    expect(rows.nth(0).locator("td").nth(3)).to_have_text("2")
-    expect(rows.nth(1).locator("td").nth(3)).to_have_text("10")
-    expect(page.locator(".gtitle", has_text="times the throughput of")).not_to_have_count(0)
-    notebook.scroll_to(page.locator(".widget-dropdown").nth(-2))
+    notebook.press("Run")
+    expect(notebook.runs).to_have_count(2, timeout=RUN_TIMEOUT_MS)
+    expect(notebook.runs.nth(0).locator("input[type=text]")).to_have_value("2: batched 10, 2w")
+    expect(notebook.figure("2w: ")).to_be_visible()
+    expect(page.locator(".nbkit-comparison").get_by_text("batch_size")).to_be_visible()
+    expect(page.locator(".nbkit-comparison").get_by_text("20 of 20 outputs are the same")).to_be_visible()
+    assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
+    notebook.scroll_to(page.locator(".nbkit").last)
     screenshot(page, "explore")
+    notebook.scroll_to(page.locator(".nbkit-runs"))
+    screenshot(page, "compare")
+
+    # Taken home: a file beside the notebook, which the browser can fetch, too.
+    notebook.press("JSON")
+    with page.expect_download() as download:
+        page.get_by_text("download", exact=True).click()
+    download.value.save_as(tmp_path / "runs.json")
+    assert '"engine": "batched"' in (tmp_path / "runs.json").read_text()
+    notebook.press("Load")
+    expect(notebook.runs).to_have_count(4)
 
     # Stop keeps what is finished and leaves the dashboard ready.
     notebook.set_slider("new tokens", 400)
-    notebook.button("Run").click()
-    expect(running.last).to_be_visible(timeout=RUN_TIMEOUT_MS)
-    notebook.button("Stop").click()
-    expect(page.get_by_text(re.compile(r"stopped after \d+ of 20 prompts")).first).to_be_visible(timeout=20_000)
+    notebook.press("Run")
+    expect(running).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    notebook.press("Stop")
+    expect(page.get_by_text(re.compile(r"^batched.* stopped after \d+ of 20 prompts")).first).to_be_visible(
+        timeout=20_000
+    )
     expect(notebook.button("Run")).to_be_enabled()
     expect(notebook.button("Stop")).to_be_disabled()
-    expect(rows).to_have_count(3)
 
-    # Markup in a prompt is text, in the output table as everywhere.
+    # Markup, emoji and right-to-left letters are text, in the output table as everywhere.
     notebook.set_slider("new tokens", 4)
-    page.get_by_text("Prompts of your own").click()
+    page.get_by_text(re.compile("^Prompts: ")).click()
+    page.get_by_role("button", name="pasted text").click()
     own = page.locator("textarea").last
-    own.fill("<img src=nowhere onerror='window.markupRan = true'><b>bold</b>")
+    own.fill(MARKUP)
     own.blur()
-    notebook.button("Run").click()
-    expect(rows).to_have_count(4, timeout=RUN_TIMEOUT_MS)
-    expect(page.get_by_text("<img src=nowhere onerror='window.markupRan = true'><b>bold</b>").first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^1 prompts?, \d+ tokens"))).to_be_visible()
+    notebook.press("Run")
+    expect(page.get_by_role("cell", name=MARKUP)).to_be_visible(timeout=RUN_TIMEOUT_MS)
     assert page.evaluate("window.markupRan") is None
 
     # Bad input is a sentence, and the dashboard goes on.
-    page.locator(".widget-text input").last.fill("no-such-model")
-    page.locator(".widget-text input").last.press("Enter")
-    notebook.button("Run").click()
+    model = page.get_by_label("model", exact=True)
+    model.fill("no-such-model")
+    model.press("Enter")
+    notebook.press("Run")
     expect(page.get_by_text("unknown model 'no-such-model'")).to_be_visible()
     expect(notebook.button("Run")).to_be_enabled()
-    notebook.close()
 
 
-def test_hello_shows_who_answered(lab, screenshot):
-    notebook = lab.open("01_hello_gather.ipynb", height=600)
+def test_live_mode_shows_only_what_was_asked_for_last(open_notebook):
+    notebook = open_notebook("explore_app.ipynb")
+    page = notebook.page
+    ready(notebook)
+    notebook.set_slider("new tokens", 300)
+    notebook.button("Live").click()
+    expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+
+    # Moved in the middle of the run: that run is outdated, cancelled and not kept.
+    notebook.set_slider("new tokens", 200)
+    notebook.set_slider("batch size", 10)
+    notebook.set_slider("new tokens", 6)
+    finished = page.get_by_text(re.compile("^batched, batch size 10, 2 workers: 20 prompts in"))
+    expect(finished.first).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(notebook.runs).to_have_count(1)
+    expect(page.locator(".nbkit-outdated")).to_have_count(0)
+    expect(
+        page.locator(".nbkit-comparison").get_by_role("row", name=re.compile("^computed tokens 120"))
+    ).to_be_visible()
+
+    # A changed engine runs at once, and what does not apply to it is off and says why.
+    page.get_by_label("engine").select_option("simple")
+    expect(notebook.runs).to_have_count(2, timeout=RUN_TIMEOUT_MS)
+    expect(page.get_by_text("Not used by simple").first).to_be_visible()
+
+
+def test_a_reloaded_page_goes_on_showing_the_run_and_a_killed_rank_is_named(lab, open_notebook):
+    notebook = open_notebook("explore_app.ipynb")
+    page = notebook.page
+    ready(notebook)
+    notebook.set_slider("new tokens", 250)
+    notebook.press("Run")
+    expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+
+    notebook.save_and_reload()
+    expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(notebook.lines("computed tokens/s")).not_to_have_count(0)
+    expect(page.get_by_text(re.compile(r"^\d+ of 20 prompts"))).to_be_visible()
+    expect(notebook.button("Stop")).to_be_enabled()
+
+    lab.server.ranks()[-1].kill()
+    expect(page.get_by_text(re.compile(r"rank \d \(process \d+\) was killed"))).to_be_visible(timeout=20_000)
+    notebook.set_slider("new tokens", 20)
+    notebook.press("Run")
+    expect(page.get_by_text(re.compile("^batched.* 20 prompts in")).first).to_be_visible(timeout=RUN_TIMEOUT_MS)
+
+    # Reloaded after the run, nothing is stale: figures show what they showed.
+    notebook.save_and_reload()
+    expect(notebook.lines("tokens/s overall")).not_to_have_count(0, timeout=RUN_TIMEOUT_MS)
+
+
+def test_a_cell_run_again_replaces_its_dashboard_and_a_restart_is_seen(lab, open_notebook):
+    notebook = open_notebook("explore_app.ipynb", width=900, height=1100)
+    page = notebook.page
+    ready(notebook)
+    notebook.set_slider("new tokens", 300)
+    notebook.press("Run")
+    expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    assert notebook.width_needed() <= 1, "nothing is cut off at 900 pixels"
+    first = {rank.pid for rank in lab.server.ranks()}
+
+    notebook.run_all()
+    expect(notebook.status.get_by_text("Ready. Choose and press Run.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(page.locator(".nbkit-runs")).to_have_count(1)
+    second = {rank.pid for rank in lab.server.ranks()}
+    assert len(second) == 2, "the workers of the first dashboard are gone"
+    assert not first & second
+
+    page.evaluate("void window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    expect(page.locator(".jupyter-widgets-disconnected")).not_to_have_count(0, timeout=RUN_TIMEOUT_MS)
+    deadline = time.monotonic() + 30
+    while lab.server.ranks():
+        assert time.monotonic() < deadline, "the workers outlive their kernel"
+        page.wait_for_timeout(200)
+
+
+def test_hello_shows_the_machine_and_who_answered(open_notebook, screenshot):
+    notebook = open_notebook("01_hello_gather.ipynb", height=760)
     page = notebook.page
     notebook.run_all()
     expect(notebook.button("Say hello")).to_be_enabled(timeout=RUN_TIMEOUT_MS)
 
     notebook.set_slider("workers", 3)
-    notebook.button("Say hello").click()
+    notebook.press("Say hello")
 
     expect(page.get_by_text("3 of 3 ranks answered.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     expect(page.get_by_text(re.compile(r"Hello this is (GPU|CPU worker) 2"))).to_be_visible()
-    notebook.scroll_to(notebook.button("Say hello"))
+    expect(notebook.figure("3 greetings gathered in")).to_be_visible()
+    notebook.scroll_to(page.locator(".nbkit"))
     screenshot(page, "hello")
-    notebook.close()
+
+
+def test_monitor_shows_each_rank_until_it_is_paused(lab, open_notebook, screenshot):
+    (lab.folder / "monitor.ipynb").write_text(
+        (lab.folder / "explore_app.ipynb").read_text().replace("Explore(max_new_tokens=20)", "Monitor()")
+    )
+    notebook = open_notebook("monitor.ipynb", height=560)
+    page = notebook.page
+    notebook.run_all()
+    expect(page.get_by_text("Watching.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(page.get_by_role("cell", name="rank 1")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    figure = notebook.figure("Load of the machine")
+    expect(notebook.lines("Load of the machine")).to_have_count(4)
+    page.wait_for_timeout(3000)
+    screenshot(page, "monitor")
+
+    notebook.press("Pause")
+    expect(page.get_by_text("Paused.")).to_be_visible()
+    page.wait_for_timeout(700)  # a drawing that was under way
+    drawn = figure.get_attribute("data-drawn")
+    page.wait_for_timeout(1500)
+    assert figure.get_attribute("data-drawn") == drawn
+    notebook.press("Go on")
+    expect(page.get_by_text("Watching.")).to_be_visible()

@@ -59,10 +59,27 @@ def test_generate_writes_a_line_a_prompt_or_the_whole_run(tmp_path):
     assert [line["output"] for line in lines] == Run.load(tmp_path / "o.json").outputs
 
 
+def test_generate_takes_the_column_it_is_told_of_a_table(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text('id,question\n1,"one, or\ntwo"\n2,NA\n')
+
+    ran = nbkit("generate", table, "--column", "question", "--out", tmp_path / "o.jsonl", *TINY, "--workers", 1)
+
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [line["prompt"] for line in lines] == ["one, or\ntwo", "NA"]
+
+
+def test_help_of_generate_names_the_kinds_of_files_and_the_column():
+    said = nbkit("generate", "--help").stdout
+    assert all(word in said for word in (".txt", ".jsonl", ".csv", ".parquet", "--column"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["gone.txt", "--out", "o.json"], "gone.txt: No such file"),
+        (["prompts.txt", "--out", "o.json", "--column", "text"], "prompts.txt is text without columns"),
         (["prompts.txt", "--out", "o.csv"], "must end in .json or .jsonl"),
         (["prompts.txt", "--out", "prompts.txt/o.json"], "cannot write"),
         (["prompts.txt", "--out", "o.json", "--batch-size", "0"], "batch_size must be at least 1, not 0"),

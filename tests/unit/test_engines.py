@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 
@@ -19,6 +20,7 @@ class Watch:
         self._ticks = 0
         self._reports = 0
         self._stop_after = stop_after
+        self.streamed = []
 
     @property
     def cancelled(self) -> bool:
@@ -33,8 +35,9 @@ class Watch:
     def steps(self) -> int:
         return self._reports
 
-    def report(self, tokens: int) -> None:
+    def report(self, tokens, streamed) -> None:
         self._reports += 1
+        self.streamed.append(streamed())
 
 
 def generate(loaded, prompts, watch=None, **settings):
@@ -179,3 +182,13 @@ def test_special_tokens_are_added_alike(tiny):
     batched = generate(loaded, PROMPTS, batch_size=4, max_new_tokens=6)
     assert outputs(simple) == outputs(batched)
     assert sum(b.record.prompt_tokens for b in simple) == sum(b.record.prompt_tokens for b in batched)
+
+
+def test_the_text_so_far_is_the_beginning_of_the_output(tiny):
+    watch = Watch()
+    [batch] = generate(tiny, PROMPTS[:5], watch, engine="batched", batch_size=5, max_new_tokens=8)
+
+    assert [streamed.index for streamed in watch.streamed[-1]] == [0, 1, 2]
+    for earlier, later in itertools.pairwise(watch.streamed):
+        assert all(b.text.startswith(a.text) for a, b in zip(earlier, later, strict=True))
+    assert [streamed.text for streamed in watch.streamed[-1]] == [output.text for output in batch.outputs[:3]]

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from example_runs import run
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbkit import figures
-from nbkit.progress import throughput
-from nbkit.records import PARTS
+from nbkit.records import PARTS, LoadSample
+from nbkit.throughput import Throughput
+from nbkit.workers.wire import RankInfo
 
 
 def test_the_timeline_has_every_batch_in_its_rank_with_its_seconds():
@@ -14,11 +19,11 @@ def test_the_timeline_has_every_batch_in_its_rank_with_its_seconds():
 
     assert [trace.name for trace in figure.data] == list(figures.TIMELINE_PARTS)
     assert figure.layout.xaxis.title.text == "seconds since the run began"
-    for position, made_batch in enumerate(made.batches):
-        spans = [(trace.base[position], trace.x[position]) for trace in figure.data]
+    for position, made_batch in enumerate(sorted(made.batches, key=lambda batch: batch.rank)):
+        spans = [(trace.base[position], trace.x[position]) for trace in figure.data[:-1]]
         assert spans[0][0] == pytest.approx(made_batch.begin_s - made.begin_s)
         assert sum(seconds for _, seconds in spans) == pytest.approx(made_batch.end_s - made_batch.begin_s)
-        assert {trace.y[position] for trace in figure.data} == {f"rank {made_batch.rank}"}
+        assert {trace.y[position] for trace in figure.data[:-1]} == {f"rank {made_batch.rank}"}
     assert "tokens/s" in figure.layout.title.text
 
 
@@ -34,7 +39,7 @@ def test_time_parts_stack_up_to_the_wall_time():
 
 def test_the_comparison_states_the_finding_and_both_counts():
     figure = figures.comparison({"slow": run(prompts=4), "fast": run(prompts=8)})
-    assert figure.layout.title.text == "fast: 2.0 times the throughput of slow"
+    assert figure.layout.title.text == "fast: 2.0 times slow"
     assert [trace.name for trace in figure.data] == ["tokens users get", "tokens computed"]
     assert figure.data[0].y[1] < figure.data[1].y[1]
     assert figure.layout.yaxis.title.text == "tokens/s"
@@ -43,13 +48,103 @@ def test_the_comparison_states_the_finding_and_both_counts():
 def test_figures_of_nothing_are_empty_figures():
     assert len(figures.comparison({}).data) == 2
     assert len(figures.timeline([], 0.0, 3).data[0].x) == 0
-    assert len(figures.throughput_over_time([], 0.0).data[0].x) == 0
+    assert len(figures.throughput_over_time(Throughput(), 2).data[0].x) == 0
+    assert len(figures.token_histogram([]).data[0].x) == 0
+    assert len(figures.latency([], 0.0, 1).data[0].x) == 0
+    assert figures.load_over_time([], 0.0, []).data == ()
+    assert figures.overlaid_throughput({}).data == ()
 
 
-def test_throughput_is_drawn_from_the_runs_begin():
-    figure = figures.throughput_over_time(throughput([(5.0, 0), (6.0, 10), (7.0, 20)]), 5.0)
-    assert list(figure.data[0].x) == [1.0, 2.0]
-    assert list(figure.data[0].y) == [10.0, 10.0]
+def test_throughput_has_a_line_for_all_ranks_and_one_for_each():
+    throughput = Throughput()
+    for rank in (0, 1):
+        throughput.count(rank, 0.0, 0)
+        throughput.count(rank, 1.0, 10 + rank)
+    figure = figures.throughput_over_time(throughput, 2, "now")
+    assert [trace.name for trace in figure.data] == ["all ranks", "rank 0", "rank 1"]
+    assert list(figure.data[0].y) == pytest.approx([21] * 4)
+    assert list(figure.data[2].y) == pytest.approx([11] * 4)
+    assert figure.data[1].line.color == figures.rank_colour(0)
+
+
+def test_padding_and_steps_after_the_end_are_seen_on_the_timeline():
+    made = run(prompts=3, world_size=1)
+    bars = figures.timeline_bars(made.batches, made.begin_s)
+    # 5 prompt and 3 padding tokens a prompt; 7 new of 10 computed tokens.
+    assert bars["padding"]["x"] == [pytest.approx(0.2 * 3 / 8)]
+    assert bars["after the end"]["x"] == [pytest.approx(0.9 * 3 / 10)]
+    assert "24 prompt" not in bars["padding"]["customdata"][0]
+    assert "15 prompt + 9 padding tokens" in bars["padding"]["customdata"][0]
+
+
+def test_a_rank_that_waits_for_others_is_seen_to():
+    made = run()
+    bars = figures.timeline_bars(made.batches, made.begin_s, made.ranks)
+    assert bars["waiting"]["x"] == [0.3, 0.3]
+    assert bars["waiting"]["base"] == pytest.approx([9.0 - 0.01 - 0.3 - 1.0] * 2)
+
+
+def test_ten_thousand_batches_are_drawn_as_some_hundred_bars_of_the_same_length_in_all():
+    made = run(prompts=10_000, batch_size=1)
+    bars = figures.timeline_bars(made.batches, made.begin_s)
+    assert len(bars["decode"]["x"]) <= 2 * 160
+    seconds = sum(sum(bars[part]["x"]) for part in ("decode", "after the end"))
+    assert seconds == pytest.approx(sum(batch.decode_s for batch in made.batches), rel=1e-3)
+    assert sum(len(points["x"]) for points in figures.latency_points(made.batches, 0.0, 2)) <= 800
+
+
+def test_a_watched_run_has_its_load_over_its_timeline():
+    samples = [LoadSample(2.0, 0, None, 95.0, 10**9), LoadSample(3.0, 0, None, 99.0, 10**9)]
+    watched = dataclasses.replace(run(), load_samples=samples)
+    figure = figures.run_timeline(watched)
+    assert figure.data[-1].name == "rank 0 busy"
+    assert list(figure.data[-1].x) == [1.0, 2.0]
+    assert figure.layout.yaxis2.title.text == "busy, %"
+    assert "yaxis2" not in figures.run_timeline(run()).layout.to_plotly_json()
+
+
+def test_the_load_is_drawn_by_name_with_its_units():
+    samples = [LoadSample(2.0, 0, None, 95.0, 500_000_000), LoadSample(2.0, None, 0, 40.0, 10**10, 200.0, 50.0)]
+    figure = figures.load_over_time(samples, 1.0, ["rank 0", "GPU 0"], "Load")
+    assert [(trace.name, list(trace.x), list(trace.y)) for trace in figure.data] == [
+        ("rank 0", [1.0], [95.0]),
+        ("rank 0", [1.0], [0.5]),
+        ("GPU 0", [1.0], [40.0]),
+        ("GPU 0", [1.0], [10.0]),
+    ]
+    assert figure.layout.yaxis2.title.text == "memory, GB"
+    traces = figures.load_traces(samples, 1.0, ["GPU 0", "rank 7"])
+    assert [trace["y"] for trace in traces] == [[40.0], [10.0], [], []]
+
+
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=300))
+def test_every_prompt_is_in_the_histogram_once(lengths):
+    bars = figures.histogram_bars(lengths)
+    assert sum(bars["y"]) == len(lengths)
+    assert len(bars["x"]) <= 30
+    first = bars["x"][0] - (bars["width"][0] - 1) / 2
+    last = bars["x"][-1] + (bars["width"][-1] - 1) / 2
+    assert first == min(lengths)
+    assert last >= max(lengths)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8, 64])
+def test_the_machine_is_drawn_with_its_ranks_devices_and_ring(world_size):
+    ranks = [
+        RankInfo(rank, rank % 4, world_size, f"node{rank // 4}", 100 + rank, f"cuda:{rank % 4}", "a GPU", "nccl")
+        for rank in range(world_size)
+    ]
+    figure = figures.machine_picture(ranks, None, kernel_pid=7)
+    marks = {trace.hovertext[0].split(":")[0]: trace for trace in figure.data}
+    ranks_drawn = next(trace for trace in figure.data if trace.hovertext[0].startswith("rank 0"))
+    assert list(ranks_drawn.text) == [str(rank) for rank in range(world_size)]
+    assert "process 7" in marks
+    devices = next(trace for trace in figure.data if trace.marker.symbol == "square")
+    assert len(devices.x) == world_size
+    nodes = [note.text for note in figure.layout.annotations if note.text and note.text.startswith("node ")]
+    assert len(nodes) == -(-world_size // 4)
+    green = [note for note in figure.layout.annotations if note.arrowcolor == "#009E73"]
+    assert len(green) == world_size - 1
 
 
 @pytest.mark.parametrize("engine", ["simple", "batched"])

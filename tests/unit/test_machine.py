@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 
+import psutil
+import pytest
+
 import nbkit
 from nbkit import machine
 
@@ -36,3 +39,61 @@ def test_a_package_that_is_not_installed_has_no_version():
 def test_describing_a_machine_loads_no_torch():
     code = "import sys; from nbkit import machine; machine.describe(); print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def cgroup(root, path, **files):
+    """A control group's files below a root folder; a point in a name is written as two underscores."""
+    folder = root / "sys/fs/cgroup" / path
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(f"{text}\n")
+
+
+def belongs_to(root, lines):
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(lines)
+
+
+STAT = "anon 500\ninactive_file 200\nactive_file 30"
+STAT_V1 = "cache 500\ninactive_file 1\ntotal_inactive_file 200\ntotal_active_file 30"
+
+
+def test_without_a_limit_the_machines_memory_is_what_is_available(tmp_path):
+    cgroup(tmp_path, "", memory__max="max", memory__current=1000, memory__stat=STAT)
+    assert machine.available_memory_bytes(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.5)
+    assert machine.available_memory_bytes(tmp_path / "nothing") > 1e8
+    assert 0 < machine.available_memory_bytes() <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("path", "files"),
+    [
+        ("", {"memory__max": 10_000, "memory__current": 4_000, "memory__stat": STAT}),
+        ("memory", {"memory__limit_in_bytes": 10_000, "memory__usage_in_bytes": 4_000, "memory__stat": STAT_V1}),
+    ],
+)
+def test_a_containers_limit_counts_with_its_cached_files_as_free(tmp_path, path, files):
+    cgroup(tmp_path, path, **files)
+    assert machine.available_memory_bytes(tmp_path) == 6_230
+
+
+def test_of_nested_groups_the_tightest_counts(tmp_path):
+    belongs_to(tmp_path, "12:pids:/\n0::/batch/job_7\n")
+    cgroup(tmp_path, "batch", memory__max=20_000, memory__current=1_000, memory__stat=STAT)
+    cgroup(tmp_path, "batch/job_7", memory__max=5_000, memory__current=1_000, memory__stat=STAT)
+    cgroup(tmp_path, "batch/job_8", memory__max=10, memory__current=10, memory__stat=STAT)
+    assert machine.available_memory_bytes(tmp_path) == 4_230
+
+
+def test_a_group_of_version_1_is_found_by_its_controller(tmp_path):
+    belongs_to(tmp_path, "5:cpu,cpuacct:/other\n4:memory:/job\n1:name=systemd:/x\n")
+    files = {"memory__limit_in_bytes": 5_000, "memory__usage_in_bytes": 4_900, "memory__stat": "total_cache 7"}
+    cgroup(tmp_path, "memory/job", **files)
+    assert machine.available_memory_bytes(tmp_path) == 100
+
+
+@pytest.mark.parametrize("lines", ["", "no group", "0::/../../outside\n", "0::/not/mounted/here\n"])
+def test_a_path_that_leads_nowhere_leaves_the_containers_own_limit(tmp_path, lines):
+    belongs_to(tmp_path, lines)
+    cgroup(tmp_path, "", memory__max=10_000, memory__current=20_000, memory__stat="file 0")
+    assert machine.available_memory_bytes(tmp_path) == 0

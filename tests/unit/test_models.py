@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from nbkit import embedded_models, models
+from nbkit import embedded_models, models, weights_size
 from nbkit.errors import ModelError
 
 BUILD = "from nbkit import models; print(models.load('tiny-random').context_length)"
@@ -193,3 +194,89 @@ def test_a_hub_that_cannot_be_reached_is_said_with_what_there_is_instead():
 def test_auto_is_float32_on_a_cpu():
     assert models.resolve_dtype("auto", "cpu") == "float32"
     assert models.resolve_dtype("bfloat16", "cpu") == "bfloat16"
+
+
+TERABYTES = {"dtype": "F32", "shape": [1_000_000, 1_000_000], "data_offsets": [0, 4_000_000_000_000]}
+
+
+@pytest.fixture
+def claim(tmp_path, tiny):
+    """A model folder whose weights are headers only, each claiming what a test says."""
+    folder = tmp_path / "model"
+    shutil.copytree(models.locate("tiny-random", "float32"), folder)
+    (folder / "model.safetensors").unlink()
+
+    def write(file="model.safetensors", **tensors):
+        header = json.dumps({"__metadata__": {"format": "pt"}, **tensors}).encode()
+        with (folder / file).open("wb") as weights:
+            weights.write(weights_size.LENGTH.pack(len(header)) + header)
+            weights.truncate(1_000_000_000)  # sparse: takes no room
+        return folder
+
+    return write
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(claim):
+    folder = claim(big=TERABYTES)
+    began = time.monotonic()
+    with pytest.raises(ModelError) as caught:
+        models.load(str(folder), "float32")
+    assert time.monotonic() - began < 5
+    message = str(caught.value)
+    assert message.startswith(f"model '{folder}' does not fit on cpu in float32: its weights need 4000.0 GB and ")
+    assert message.endswith("GB are free. Take a smaller model or fewer workers.")
+
+
+def test_a_smaller_dtype_is_named_if_it_would_fit(claim, monkeypatch):
+    monkeypatch.setattr(weights_size, "available_memory_bytes", lambda: 3_000_000_000_000)
+    with pytest.raises(ModelError, match=r"need 4000\.0 GB and 3000\.0 GB are free.*\(bfloat16 needs 2000\.0 GB\)"):
+        models.load(str(claim(big=TERABYTES)), "float32")
+
+
+def test_a_model_in_the_smallest_dtype_is_told_of_none_smaller(claim, monkeypatch):
+    monkeypatch.setattr(weights_size, "available_memory_bytes", lambda: 1_000_000_000_000)
+    with pytest.raises(ModelError, match=r"in bfloat16.*Take a smaller model or fewer workers\.$"):
+        models.load(str(claim(big=TERABYTES)), "bfloat16")
+
+
+def test_shards_are_added_up_and_a_second_copy_of_the_weights_is_not(claim):
+    shard = {"dtype": "BF16", "shape": [3, 5], "data_offsets": [0, 30]}
+    claim("one.safetensors", a=shard)
+    claim("consolidated.safetensors", a=shard, b=shard)
+    folder = claim("two.safetensors", b=shard)
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "two.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert weights_size.weights_bytes(folder, "float32") == 2 * 15 * 4
+
+
+def test_quantised_weights_keep_their_size(claim):
+    folder = claim(
+        packed={"dtype": "U8", "shape": [10], "data_offsets": [0, 10]},
+        scale={"dtype": "F16", "shape": [], "data_offsets": [10, 12]},
+    )
+    assert weights_size.weights_bytes(folder, "float32") == 10 + 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 8,
+        weights_size.LENGTH.pack(9) + b"{",
+        weights_size.LENGTH.pack(2) + b"[]",
+        weights_size.LENGTH.pack(7) + b'{"a":1}',
+        weights_size.LENGTH.pack(18) + b'{"a":{"dtype": 1}}',
+    ],
+)
+def test_a_damaged_header_is_left_to_the_loaders_error(claim, content):
+    folder = claim()
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=f"cannot load model '{folder}'"):
+        models.load(str(folder))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_estimate_is_what_the_weights_take(tiny, dtype):
+    loaded = models.load("tiny-random", dtype)
+    taken = {p.data_ptr(): p.numel() * p.element_size() for p in loaded.model.parameters()}
+    assert weights_size.weights_bytes(models.locate("tiny-random", dtype), dtype) == sum(taken.values())

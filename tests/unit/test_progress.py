@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import pytest
 from example_runs import batch, outputs
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nbkit.engines import BatchDone
 from nbkit.generation import Progress, ShareBegun
-from nbkit.progress import RunProgress, throughput
+from nbkit.progress import RunProgress
 from nbkit.settings import Settings
 
 
@@ -36,12 +34,15 @@ def test_all_batches_are_all_of_the_work():
     assert progress.fraction_done == 1
 
 
-@given(rate=st.integers(1, 1000), samples=st.integers(3, 60), step=st.floats(0.05, 2))
-def test_a_steady_rate_comes_out_as_that_rate(rate, samples, step):
-    points = [(i * step, i * rate) for i in range(samples)]
-    assert [value for _, value in throughput(points)] == pytest.approx([rate / step] * (samples - 1))
+def test_throughput_counts_every_token_and_not_twice():
+    progress = RunProgress(Settings(batch_size=2, max_new_tokens=10), prompts=4)
+    for rank in (0, 1):
+        progress.take(rank, ShareBegun(2, 0.0, 1.0))
+    progress.take(0, Progress(1.4, 6))
+    for rank in (0, 1):
+        indices = (2 * rank, 2 * rank + 1)
+        progress.take(rank, BatchDone(batch(rank, indices), tuple(outputs(indices))))
 
-
-@given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 1000)), max_size=40))
-def test_throughput_is_never_negative_whatever_the_order(samples):
-    assert all(rate >= 0 for _, rate in throughput(samples))
+    width_s = progress.throughput.width_s
+    assert sum(rate for _, rate in progress.throughput.of_all()[:-1]) * width_s <= progress.tokens == 40
+    assert progress.tokens_per_second == pytest.approx(40 / 1.3)

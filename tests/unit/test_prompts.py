@@ -1,11 +1,20 @@
 from __future__ import annotations
 
-import json
+import statistics
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nbkit.errors import InputError
-from nbkit.prompts import FIRST_LINES, check_prompts, first_lines, read_prompts
+from nbkit.prompts import (
+    FIRST_LINES,
+    LENGTH_DISTRIBUTIONS,
+    WORDS,
+    check_prompts,
+    first_lines,
+    synthetic_prompts,
+)
 
 
 def test_first_lines_repeat_in_order():
@@ -40,54 +49,52 @@ def test_any_sequence_of_strings_will_do():
     assert check_prompts(x for x in "ab") == ["a", "b"]
 
 
-def test_text_files_hold_a_prompt_a_line(tmp_path):
-    file = tmp_path / "p.txt"
-    file.write_bytes("\ufeffone\r\n\r\n  two\nthree\u2028still three".encode())
-    assert read_prompts(file) == ["one", "  two", "three\u2028still three"]
+@given(st.integers(1, 50), st.integers(1, 60), st.sampled_from(LENGTH_DISTRIBUTIONS), st.integers(-(2**70), 2**70))
+def test_synthetic_prompts_keep_their_bounds_and_their_seed(n, mean_words, distribution, seed):
+    prompts = synthetic_prompts(n, mean_words, distribution, seed)
+    longest = {"constant": 1, "uniform": 2, "lognormal": 20}[distribution] * mean_words
+    assert check_prompts(prompts) == synthetic_prompts(n, mean_words, distribution, seed)
+    assert len(prompts) == n
+    assert all(1 <= len(prompt.split(" ")) <= longest for prompt in prompts)
+    assert {word for prompt in prompts for word in prompt.split(" ")} <= set(WORDS)
 
 
-def test_jsonl_files_hold_strings_or_objects(tmp_path):
-    file = tmp_path / "p.jsonl"
-    lines = [json.dumps("a\nb"), "", json.dumps({"prompt": "c\u2028d", "id": 7}, ensure_ascii=False)]
-    file.write_text("\n".join(lines), encoding="utf-8")
-    assert read_prompts(file) == ["a\nb", "c\u2028d"]
+@given(st.integers(10, 100), st.sampled_from(LENGTH_DISTRIBUTIONS), st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_the_mean_of_many_synthetic_prompts_is_the_one_asked_for(mean_words, distribution, seed):
+    lengths = [len(prompt.split()) for prompt in synthetic_prompts(4000, mean_words, distribution, seed)]
+    # A mean of 4,000 strays by 1.5 % (the lognormal's deviation is 0.95 means); 8 % is more than five times that.
+    assert statistics.mean(lengths) == pytest.approx(mean_words, rel=0.08)
 
 
-def test_jsonl_files_from_windows_are_read(tmp_path):
-    file = tmp_path / "p.jsonl"
-    file.write_bytes('\ufeff"a"\r\n\r\n{"prompt": "b"}\r\n'.encode())
-    assert read_prompts(file) == ["a", "b"]
+def test_each_distribution_has_its_shape():
+    constant, uniform, lognormal = (
+        [len(prompt.split()) for prompt in synthetic_prompts(4000, 20, distribution)]
+        for distribution in LENGTH_DISTRIBUTIONS
+    )
+    assert set(constant) == {20}
+    assert set(uniform) == set(range(1, 40))
+    # The median of a lognormal is exp(mu) = 20 exp(-0.32), about 14.5.
+    assert 13 <= statistics.median(lognormal) <= 16
+    assert max(lognormal) > 100
+
+
+def test_synthetic_prompts_are_the_same_on_every_machine():
+    assert synthetic_prompts(3, 4) == ["all him two", "her he up", "when on two over than"]
+    assert synthetic_prompts(3, 4, seed=1) != synthetic_prompts(3, 4, seed=0)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("arguments", "message"),
     [
-        ("p.txt", b"caf\xe9", "not UTF-8 text .byte 3"),
-        ("p.txt", b"", "no prompts"),
-        ("p.txt", b"\n \n", "no prompts"),
-        ("prompts", b"a", "ends in .txt or .jsonl, not 'nothing'"),
-        ("p.jsonl", b'"a"\r\n\r\n""\r\n', "line 3: expected a string or an object"),
-        ("p.jsonl", b'["a"]', "line 1: expected a string or an object"),
-        ("p.jsonl", b'"a"\n' + b"[" * 100_000, "line 2: not JSON"),
-        ("p.jsonl", b'"a"\n' + b"1" * 5000, "line 2: "),
-        ("p.csv", b"a", r"ends in .txt or .jsonl, not '.csv'"),
-        ("p.jsonl", b'"a"\n{"prompt": 3}', "line 2: expected a string or an object"),
-        ("p.jsonl", b'"a"\n\n{broken', "line 3: not JSON"),
+        ((0,), "the number of prompts must be a whole number of at least 1, not 0"),
+        ((True,), "the number of prompts .* not True"),
+        ((3, 0), "mean_words must be a whole number of at least 1, not 0"),
+        ((3, 2.5), "mean_words .* not 2.5"),
+        ((3, 5, "normal"), "distribution must be one of constant, uniform, lognormal, not 'normal'"),
+        ((3, 5, "uniform", None), "seed must be a whole number, not None"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_where(tmp_path, name, content, message):
-    file = tmp_path / name
-    file.write_bytes(content)
+def test_what_synthetic_prompts_are_asked_for_is_checked(arguments, message):
     with pytest.raises(InputError, match=message):
-        read_prompts(file)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.txt: No such file"):
-        read_prompts(tmp_path / "gone.txt")
-
-
-def test_a_folder_is_no_file_of_prompts(tmp_path):
-    (tmp_path / "folder.txt").mkdir()
-    with pytest.raises(InputError, match=r"folder\.txt: Is a directory"):
-        read_prompts(tmp_path / "folder.txt")
+        synthetic_prompts(*arguments)

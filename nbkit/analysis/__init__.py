@@ -1,0 +1,1 @@
+"""Analysis: what records say when one looks at them together. Pure: records in, plain data out."""

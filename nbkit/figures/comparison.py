@@ -1,0 +1,89 @@
+"""Runs side by side, and where the time of one went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from nbkit.figures.style import (
+    COMPUTED_COLOUR,
+    RUN_COLOURS,
+    SINCE_BEGIN,
+    USEFUL_COLOUR,
+    part_marker,
+    rank_rows,
+    show_rows,
+    styled,
+)
+from nbkit.records import PARTS, Run
+from nbkit.throughput import of_batches
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def comparison(runs: Mapping[str, Run]) -> go.Figure:
+    """Throughput of several Runs side by side: tokens users get, and tokens computed, per second."""
+    names = list(runs)
+    figure = go.Figure()
+    useful = [run.tokens_per_second for run in runs.values()]
+    computed = [run.computed_tokens_per_second for run in runs.values()]
+    for name, values, colour in (
+        ("tokens users get", useful, USEFUL_COLOUR),
+        ("tokens computed", computed, COMPUTED_COLOUR),
+    ):
+        figure.add_bar(x=names, y=values, name=name, marker_color=colour, texttemplate="%{y:.0f}")
+    figure.update_layout(barmode="group")
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(title="tokens/s", rangemode="tozero")
+    return styled(figure, _comparison_title(runs), height=320)
+
+
+def overlaid_throughput(runs: Mapping[str, Run]) -> go.Figure:
+    """Tokens computed per second over the time of several Runs, each from its own begin."""
+    figure = go.Figure()
+    for number, (name, run) in enumerate(runs.items()):
+        points = of_batches(run.batches, run.begin_s).of_all()
+        # Not the ranks' colours: a line here is a run.
+        line = {"color": RUN_COLOURS[number % len(RUN_COLOURS)], "dash": DASHES[number % len(DASHES)], "width": 3}
+        figure.add_scatter(x=[x for x, _ in points], y=[y for _, y in points], name=name, mode="lines", line=line)
+    figure.update_xaxes(title=SINCE_BEGIN, rangemode="tozero")
+    figure.update_yaxes(title="computed tokens/s", rangemode="tozero")
+    figure.update_layout(showlegend=True)
+    return styled(figure, "Throughput over time", height=320)
+
+
+def time_parts(run: Run) -> go.Figure:
+    """Where each rank's seconds went; the bars of a rank add up to the wall time of the run."""
+    figure = go.Figure()
+    by_rank = {rank: run.time_parts(rank) for rank in range(run.world_size)}
+    for part in PARTS:
+        figure.add_bar(
+            y=rank_rows(run.world_size),
+            x=[parts[part] for parts in by_rank.values()],
+            name=part,
+            orientation="h",
+            marker=part_marker(part),
+            hovertemplate="%{x:.3f} s<extra>%{fullData.name}</extra>",
+        )
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(title="seconds")
+    show_rows(figure, rank_rows(run.world_size))
+    title = f"{run.settings.engine}: {_largest_part(by_rank)} takes most of the {run.wall_s:.1f} s"
+    return styled(figure, title, height=170 + 42 * run.world_size)
+
+
+def _comparison_title(runs: Mapping[str, Run]) -> str:
+    if len(runs) < 2:
+        return "Throughput"
+    ranked = sorted(runs, key=lambda name: runs[name].tokens_per_second)
+    slowest, fastest = ranked[0], ranked[-1]
+    if not runs[slowest].tokens_per_second:
+        return f"{fastest}: the highest throughput"
+    ratio = runs[fastest].tokens_per_second / runs[slowest].tokens_per_second
+    return f"{fastest}: {ratio:.1f} times {slowest}"
+
+
+def _largest_part(by_rank: Mapping[int, Mapping[str, float]]) -> str:
+    totals = {part: sum(parts[part] for parts in by_rank.values()) for part in PARTS}
+    return max(totals, key=lambda part: totals[part])

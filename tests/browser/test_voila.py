@@ -1,0 +1,52 @@
+"""The explore dashboard as a web page, as ``make app`` serves it: real Voila, real Chromium."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from lab import DashboardPage, Server
+from playwright.sync_api import expect
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "notebooks" / "explore_app.ipynb"
+RUN_TIMEOUT_MS = 120_000
+
+
+@pytest.fixture
+def voila(tmp_path):
+    [options] = re.findall("^CULL := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    server = Server(["voila", "--no-browser", *options.split(), str(APP)], {"JUPYTER_CONFIG_DIR": str(tmp_path)})
+    server.wait_for("voila/static/voila.js")
+    yield server
+    server.stop()
+
+
+def test_the_web_page_has_the_dashboard_and_no_code_and_leaves_nothing_behind(voila, browser, screenshot):
+    page = browser.new_page(viewport={"width": 1280, "height": 1500})
+    page.goto(voila.url(""), timeout=RUN_TIMEOUT_MS)
+    app = DashboardPage(page)
+    expect(page.get_by_text("Ready. Choose and press Run.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(page.get_by_text("from nbkit import dashboards")).to_have_count(0)
+
+    app.set_slider("batch size", 5)
+    app.press("Run")
+    expect(app.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(page.get_by_text(re.compile("batch size 5, 2 workers: 20 prompts in")).first).to_be_visible(
+        timeout=RUN_TIMEOUT_MS
+    )
+    app.set_slider("batch size", 10)
+    app.press("Run")
+    expect(app.runs).to_have_count(2, timeout=RUN_TIMEOUT_MS)
+    assert app.width_needed() <= 1
+    page.wait_for_timeout(500)
+    screenshot(page, "app")
+
+    assert len(voila.ranks()) == 2
+    page.close()
+    deadline = time.monotonic() + 60
+    while voila.ranks():
+        assert time.monotonic() < deadline, "the workers of a closed page live on"
+        time.sleep(0.2)

@@ -1,0 +1,197 @@
+"""The parts of dashboards that need no browser and no workers."""
+
+from __future__ import annotations
+
+import json
+
+import ipywidgets
+from example_runs import run
+
+from nbkit import figures
+from nbkit.dashboards.controls import Controls
+from nbkit.dashboards.live_figure import LiveFigure
+from nbkit.dashboards.live_view import LiveView
+from nbkit.dashboards.panel import Panel, in_words
+from nbkit.dashboards.run_files import RunFiles
+from nbkit.dashboards.run_history import RunHistory
+from nbkit.dashboards.run_list import MOST_CHOSEN, MOST_UNPINNED, RunList
+from nbkit.dashboards.widget_tree import close_tree
+from nbkit.dashboards.workers_control import slider
+from nbkit.errors import InputError
+from nbkit.settings import Settings
+from nbkit.throughput import Throughput
+
+
+def open_widgets() -> set[str]:
+    return set(ipywidgets.widgets.widget._instances)
+
+
+def test_closing_a_tree_leaves_no_widget_open():
+    before = open_widgets()
+    inner = ipywidgets.HBox([ipywidgets.Text(layout={"width": "3px"}), ipywidgets.IntSlider()])
+    tree = ipywidgets.VBox([inner, ipywidgets.Accordion([ipywidgets.HTML()]), Panel(ipywidgets.Button())])
+    assert len(open_widgets()) > len(before) + 10
+    close_tree(tree)
+    assert open_widgets() == before
+
+
+def test_a_figure_keeps_what_it_shows_in_its_state():
+    figure = LiveFigure(figures.throughput_over_time(Throughput(), 1, "running"))
+    figure.show([{"x": [1.0], "y": [5.0]}], title="5 tokens/s")
+
+    state = figure.get_state()
+    assert state["title"] == "5 tokens/s"
+    assert state["arrays"] == [{"x": [1.0], "y": [5.0]}]
+    assert [trace["name"] for trace in figure.shown] == ["all ranks", "rank 0"]
+    assert figure.shown[0]["x"] == [1.0]
+    without_script = {key: value for key, value in state.items() if key not in ("_esm", "_css")}
+    assert len(json.dumps(without_script, default=str)) < 20_000
+    assert len(state["_esm"]) < 10_000, "plotly.js is no part of each figure"
+
+
+def test_figures_share_one_copy_of_plotly_even_after_all_widgets_were_closed():
+    first, second = LiveFigure(figures.comparison({})), LiveFigure(figures.comparison({}))
+    assert first.library is second.library
+    first.library.close()
+    assert LiveFigure(figures.comparison({})).library is not first.library
+
+
+def test_a_panel_shows_its_error_until_it_can_be_drawn_again():
+    panel = Panel(ipywidgets.HTML())
+    panel.draw(lambda: 1 / 0)
+    assert panel.children[1].layout.display is None
+    assert "ZeroDivisionError: division by zero (test_dashboard_parts.py" in panel.children[1].value
+    panel.draw(lambda: None)
+    assert panel.children[1].layout.display == "none"
+
+
+def test_the_kits_own_errors_are_shown_in_their_own_words():
+    assert in_words(InputError("batch_size must be at least 1, not 0.")) == "batch_size must be at least 1, not 0."
+
+
+def test_every_field_of_settings_is_a_control():
+    asked = Settings(
+        model="m/n", engine="simple", batch_size=3, max_new_tokens=7, dtype="bfloat16", pad_to_multiple_of=2
+    )
+    controls = Controls(asked, slider("workers", 2, 8), lambda: None)
+    assert controls.settings() == asked
+
+
+def test_controls_that_do_not_apply_are_off_and_say_why():
+    controls = Controls(Settings(), slider("workers", 2, 8), lambda: None)
+    assert not controls._batch_size.disabled
+    controls._engine.value = "simple"
+    assert controls._batch_size.disabled
+    assert controls._padding.disabled
+    lines = [field._line.value for field in controls._fields if field.control.disabled]
+    assert len(lines) == 2
+    assert all("simple" in line for line in lines)
+
+
+def test_each_change_of_a_control_is_told():
+    changes = []
+    controls = Controls(Settings(), slider("workers", 2, 8), lambda: changes.append(controls.settings()))
+    controls._batch_size.value = 5
+    controls._dtype.value = "float32"
+    assert [(s.batch_size, s.dtype) for s in changes] == [(5, "auto"), (5, "float32")]
+
+
+def test_a_panel_that_fails_leaves_the_other_panels_alive(monkeypatch):
+    view = LiveView()
+    view.begin(2, Settings())
+    monkeypatch.setattr(figures, "latency_points", lambda *_: 1 / 0)
+    view.finish(run())
+    assert "ZeroDivisionError" in view._panels[view._latency].children[1].value
+    assert "output 3" in view._outputs.value
+    assert view._timeline.shown[0]["x"]
+
+
+def test_text_of_models_is_shown_as_text():
+    view = LiveView()
+    view.begin(2, Settings())
+    made = run(prompts=2)
+    made.outputs[0] = "<script>alert(1)</script> مرحبا 🙂"
+    view.finish(made)
+    assert "<script>" not in view._outputs.value
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; مرحبا 🙂" in view._outputs.value
+
+
+def test_a_list_of_runs_keeps_the_newest_and_what_is_pinned():
+    before = open_widgets()
+    listed = RunList(lambda: None)
+    listed.add(run(), "first")
+    listed._entries[0].pinned.value = True
+    for _ in range(MOST_UNPINNED):
+        listed.add(run())
+    full = len(open_widgets())
+    for _ in range(5):
+        listed.add(run())
+    assert len(listed.runs) == 1 + MOST_UNPINNED
+    assert listed._entries[0].name.value == "first"
+    assert len(open_widgets()) == full
+    close_tree(listed.widget)
+    assert open_widgets() == before
+
+
+def test_the_newest_runs_are_chosen_and_the_pinned_stay_chosen():
+    listed = RunList(lambda: None)
+    listed.add(run(), "pinned")
+    listed._entries[0].pinned.value = True
+    for name in "abcdef":
+        listed.add(run(), name)
+    assert list(listed.chosen) == ["pinned", *"cdef"]
+    assert len(listed.chosen) == 1 + MOST_CHOSEN
+
+
+def test_runs_of_the_same_name_are_told_apart():
+    listed = RunList(lambda: None)
+    for _ in range(3):
+        listed.add(run(), "same")
+    assert list(listed.chosen) == ["same", "same (2)", "same (3)"]
+
+
+def test_a_deleted_run_is_gone_from_list_and_comparison():
+    history = RunHistory()
+    for _ in range(2):
+        history.add(run())
+    history._list._delete(history._list._entries[0])
+    assert len(history.runs) == 1
+    assert list(history._list.chosen) == ["2: batched 3, 2w"]
+    history._list._delete(history._list._entries[0])
+    assert history._comparison.widget.layout.display == "none"
+
+
+def test_two_runs_are_compared():
+    history = RunHistory()
+    history.add(run(batch_size=3))
+    other = run(batch_size=5)
+    other.outputs[1] = "something else"
+    history.add(other)
+    comparison = history._comparison
+    assert "batch_size" in comparison._settings.value
+    assert "9 of 10 outputs are the same; 1 differs." in comparison._outputs.value
+    assert [trace["name"] for trace in comparison._lines.shown] == ["1: batched 3, 2w", "2: batched 5, 2w"]
+
+
+def test_runs_are_saved_exported_and_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loaded = {}
+    files = RunFiles(lambda: {"mine": run()}, lambda name, run: loaded.update({name: run}))
+    files._save_json()
+    files._save_csv()
+    files._save_page()
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert names == {"runs.json", "runs-runs.csv", "runs-outputs.csv", "runs.html"}
+    assert "download='runs.html'" in files._said.value
+
+    files._load_path()
+    assert loaded["mine"].outputs == run().outputs
+    assert "Loaded 1 run: mine." in files._said.value
+
+
+def test_a_file_that_cannot_be_loaded_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = RunFiles(dict, lambda name, run: None)
+    for act in (files._load_path, files._save_json, files._save_csv, files._save_page):
+        files._try(act)
+        assert "nbkit-problem" in files._said.value
