@@ -65,7 +65,7 @@ class Explore(Dashboard):
         self._run_button.on_click(lambda _: self._on_run())
         self._stop_button.on_click(lambda _: self._stop("Stopping."))
         self._live.observe(lambda _: self._on_live(), "value")
-        self._status.layout = {"flex": "1 1 300px"}
+        self._status.layout.flex = "1 1 300px"
         buttons = ipywidgets.HBox(
             [self._run_button, self._stop_button, self._live, self._status],
             layout={"flex_flow": "row wrap", "align_items": "center"},

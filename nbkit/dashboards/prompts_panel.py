@@ -11,6 +11,7 @@ import ipywidgets
 from nbkit.dashboards.background import Background
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import Panel
+from nbkit.dashboards.widget_tree import close_tree
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, StatusLine, slider
 from nbkit.errors import InputError, NbkitError
 from nbkit.figures import histogram_bars, token_histogram
@@ -103,8 +104,10 @@ class PromptsPanel:
         self._counting.request(self._count_tokens, after_s=COUNT_AFTER_S)
 
     def close(self) -> None:
-        """Stop counting."""
+        """Stop counting, and close the sources that are not shown: those are in no tree of widgets."""
         self._counting.close()
+        for source in self._sources.values():
+            close_tree(source)
 
     def _show_source(self) -> None:
         self._stack.children = (self._sources[self._source.value],)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import ipywidgets
+import pytest
 from example_runs import run
 
 from nbkit import figures
@@ -12,12 +13,14 @@ from nbkit.dashboards.controls import Controls
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.live_view import LiveView
 from nbkit.dashboards.panel import Panel, in_words
+from nbkit.dashboards.prompts_panel import PromptsPanel
 from nbkit.dashboards.run_files import RunFiles
 from nbkit.dashboards.run_history import RunHistory
 from nbkit.dashboards.run_list import MOST_CHOSEN, MOST_UNPINNED, RunList
 from nbkit.dashboards.widget_tree import close_tree
 from nbkit.dashboards.workers_control import slider
 from nbkit.errors import InputError
+from nbkit.prompts import first_lines
 from nbkit.settings import Settings
 from nbkit.throughput import Throughput
 
@@ -195,3 +198,37 @@ def test_a_file_that_cannot_be_loaded_is_a_sentence(tmp_path, monkeypatch):
     for act in (files._load_path, files._save_json, files._save_csv, files._save_page):
         files._try(act)
         assert "nbkit-problem" in files._said.value
+
+
+def test_the_prompts_panel_leaves_no_widget_of_a_hidden_source_open():
+    LiveFigure(figures.comparison({}))  # the library that all figures share stays
+    before = open_widgets()
+    panel = PromptsPanel(None, "tiny-random", lambda: None)
+    for source in ("pasted text", "a file", "synthetic"):
+        panel._source.value = source
+    panel.close()
+    close_tree(panel.widget)
+    assert open_widgets() == before
+
+
+def test_prompts_come_from_the_chosen_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.csv").write_text("id,prompt\n1,one\n2,two\n")
+    changes = []
+    panel = PromptsPanel(["a", "b"], "tiny-random", lambda: changes.append(panel.prompts()))
+    assert panel.prompts() == ["a", "b"]
+    panel._source.value = "first lines"
+    assert changes[-1] == first_lines(20)
+    panel._source.value = "synthetic"
+    assert len(changes[-1]) == 100
+    with pytest.raises(InputError, match="no prompts were read yet"):
+        panel._source.value = "a file"
+    panel._file._path.value = "nowhere.csv"
+    panel._file._try(panel._file._read_path)
+    assert "there is no file" in panel._file._said.value
+    panel._file._path.value = "mine.csv"
+    panel._file._read_path()
+    assert changes[-1] == ["one", "two"]
+    panel._file._column.value = "id"
+    assert changes[-1] == ["1", "2"]
+    panel.close()
