@@ -160,19 +160,20 @@ class Explore(Dashboard):
             self._history.add(run)
 
     def _follow(self, job: Job, progress: RunProgress, prompts: list[str]) -> None:
-        """Take every event as it comes, and redraw a few times a second."""
+        """Take every event as it comes; redraw at the first tokens, and then a few times a second."""
         next_drawing_s = 0.0
         for event in job.events(timeout=REDRAW_EVERY_S):
+            is_first = progress.tokens == 0
             if isinstance(event, Log):
                 self._status.say(event.labelled)
             elif isinstance(event, Emitted):
                 progress.take(event.rank, event.value)
-            began_s = time.monotonic()
-            if began_s < next_drawing_s:
-                continue
-            self._draw(job, progress, prompts)
-            now_s = time.monotonic()
-            next_drawing_s = now_s + max(REDRAW_EVERY_S, (now_s - began_s) / REDRAW_SHARE)
+            is_first = is_first and progress.tokens > 0
+            if is_first or time.monotonic() >= next_drawing_s:
+                began_s = time.thread_time()
+                self._draw(job, progress, prompts)
+                drawing_s = time.thread_time() - began_s
+                next_drawing_s = time.monotonic() + max(REDRAW_EVERY_S, drawing_s / REDRAW_SHARE)
         self._draw(job, progress, prompts)
 
     def _draw(self, job: Job, progress: RunProgress, prompts: list[str]) -> None:

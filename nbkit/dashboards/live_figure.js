@@ -1,5 +1,8 @@
 // Draws one plotly figure and redraws it in place when its arrays change.
 
+// How many times as long as a redraw took a figure rests before the next.
+const REST = 3;
+
 const shared = (globalThis.__nbkit ??= {});
 
 // plotly.js comes from the kernel, once for all figures of a page, compressed.
@@ -67,28 +70,37 @@ function render({ model, el }) {
 
   let isWaiting = false;
   let isGone = false;
+  let restUntil = 0;
 
   async function draw() {
     isWaiting = false;
     if (isGone || !drawing.isConnected) return;
+    const began = performance.now();
     try {
       const plotly = await loadPlotly(model);
       const options = { responsive: false, displaylogo: false, displayModeBar: false };
-      await plotly.react(drawing, tracesFor(model), layoutFor(el, model), options);
+      const traces = tracesFor(model);
+      await plotly.react(drawing, traces, layoutFor(el, model), options);
       problem.hidden = true;
       el.setAttribute("aria-label", model.get("title"));
       el.dataset.drawn = model.get("version");
+      el.dataset.points = traces.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0);
     } catch (error) {
       problem.textContent = `This figure cannot be drawn: ${error.message ?? error}`;
       problem.hidden = false;
     }
+    const ended = performance.now();
+    restUntil = ended + REST * (ended - began);
   }
 
-  // However many changes arrive, one redraw a frame; none while the page is hidden.
+  // However many changes arrive, one redraw a frame; none while the page is hidden. After a
+  // rest the next change is drawn at once; in a row, redraws leave the browser time.
   function drawSoon() {
     if (isWaiting) return;
     isWaiting = true;
-    requestAnimationFrame(draw);
+    const rest = restUntil - performance.now();
+    if (rest > 0) setTimeout(() => requestAnimationFrame(draw), rest);
+    else requestAnimationFrame(draw);
   }
 
   const sized = new ResizeObserver(drawSoon);

@@ -55,11 +55,13 @@ class LiveFigure(anywidget.AnyWidget):
             self.version += 1
 
     def show(self, arrays: Sequence[Arrays], title: str | None = None) -> None:
-        """Let the traces, in their order, show these arrays; keep the figure's form."""
+        """Let the traces, in their order, show these arrays; keep the figure's form. Nothing new costs nothing."""
+        title = self.title if title is None else title
+        if list(arrays) == self.arrays and title == self.title:
+            return
         with self.hold_sync():
             self.arrays = list(arrays)
-            if title is not None:
-                self.title = title
+            self.title = title
             self.version += 1
 
     @property

@@ -9,7 +9,8 @@ import ipywidgets
 
 from nbkit import figures
 from nbkit.dashboards.live_figure import LiveFigure
-from nbkit.dashboards.panel import Panel
+from nbkit.dashboards.panel import TWO_COLUMNS, Panel
+from nbkit.figures.style import SINCE_BEGIN
 from nbkit.progress import RankProgress, RunProgress
 from nbkit.records import BatchTotals, LoadSample, Run
 from nbkit.report import text_table
@@ -37,10 +38,9 @@ class LiveView:
         self._load = LiveFigure(figures.load_over_time([], 0.0, []))
         drawn = (self._throughput, self._timeline, self._latency, self._load)
         self._panels = {each: Panel(each) for each in (self._numbers, *drawn, self._streams, self._outputs)}
-        columns = "repeat(auto-fit, minmax(min(400px, 100%), 1fr))"
         grid = ipywidgets.GridBox(
             [self._panels[figure] for figure in drawn],
-            layout={"grid_template_columns": columns, "grid_gap": "8px", "width": "100%"},
+            layout={"grid_template_columns": TWO_COLUMNS, "grid_gap": "8px", "width": "100%"},
         )
         self._accordion = ipywidgets.Accordion(
             [self._panels[self._streams], self._panels[self._outputs]],
@@ -55,19 +55,19 @@ class LiveView:
         """Empty everything for a new run."""
         self.widget.layout.display = None
         self.show_as_current()
-        self._load_names = []
         self._streams.value = self._outputs.value = ""
         self._accordion.selected_index = 0
         self._draw(self._numbers, lambda: self._show_numbers(settings, BatchTotals(), {}, {}))
         if world_size != self._world_size:
             self._world_size = world_size
+            self._load_names = []
             self._throughput.begin(figures.throughput_over_time(Throughput(), world_size))
             self._timeline.begin(figures.timeline([], 0.0, world_size))
             self._latency.begin(figures.latency([], 0.0, world_size))
         self._throughput.show([{"x": [], "y": []}] * (1 + world_size), f"{settings.engine}: running")
         self._timeline.show(list(figures.timeline_bars([], 0.0).values()), "Batches of each rank")
         self._latency.show(figures.latency_points([], 0.0, world_size), "Latency of each batch")
-        self._load.begin(figures.load_over_time([], 0.0, [], "Load of the machine"))
+        self._draw(self._load, lambda: self._show_load([], 0.0))
 
     def show(self, progress: RunProgress, prompts: Sequence[str], samples: Sequence[LoadSample]) -> None:
         """Draw how far a run is that has begun; ``samples`` are on its job's clock."""
@@ -159,13 +159,13 @@ class LiveView:
         self._streams.value = "".join(lines)
 
     def _show_load(self, samples: Sequence[LoadSample], begin_s: float) -> None:
-        names = sorted({sample.of for sample in samples}, key=lambda name: (name.split()[0], int(name.split()[1])))
-        title, xaxis = "Load of the machine", "seconds since the run began"
-        if names != self._load_names:
+        gpus = sorted({sample.gpu for sample in samples if sample.gpu is not None})
+        names = [f"rank {rank}" for rank in range(self._world_size)] + [f"GPU {gpu}" for gpu in gpus]
+        # A form once it is there is kept: to make one takes longer than to fill it.
+        if not set(names) <= set(self._load_names):
             self._load_names = names
-            self._load.begin(figures.load_over_time(samples, begin_s, names, title, xaxis))
-        else:
-            self._load.show(figures.load_traces(samples, begin_s, names))
+            self._load.begin(figures.load_over_time([], begin_s, names, "Load of the machine", SINCE_BEGIN))
+        self._load.show(figures.load_traces(samples, begin_s, self._load_names))
 
     def _show_outputs(self, run: Run) -> None:
         shown = min(OUTPUTS_SHOWN, len(run.prompts))

@@ -10,6 +10,9 @@ import ipywidgets
 
 from nbkit.errors import NbkitError
 
+TWO_COLUMNS = "repeat(auto-fit, minmax(max(min(400px, 100%), 34%), 1fr))"
+"""For grids of panels: two beside each other where there is room, never three."""
+
 
 class Panel(ipywidgets.VBox):  # type: ignore[misc]
     """One widget, and below it what went wrong when it was last drawn."""

@@ -10,7 +10,7 @@ import ipywidgets
 
 from nbkit.dashboards.background import Background
 from nbkit.dashboards.live_figure import LiveFigure
-from nbkit.dashboards.panel import Panel
+from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.dashboards.widget_tree import close_tree
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, StatusLine, slider
 from nbkit.errors import InputError, NbkitError
@@ -64,9 +64,8 @@ class PromptsPanel:
         self._histogram = LiveFigure(token_histogram([], "Lengths of the prompts"))
         self._panel = Panel(self._histogram)
         left = ipywidgets.VBox([self._source, self._stack, self._said], layout={"min_width": "0"})
-        columns = "repeat(auto-fit, minmax(min(400px, 100%), 1fr))"
         content = ipywidgets.GridBox(
-            [left, self._panel], layout={"grid_template_columns": columns, "grid_gap": "8px", "width": "100%"}
+            [left, self._panel], layout={"grid_template_columns": TWO_COLUMNS, "grid_gap": "8px", "width": "100%"}
         )
         self.widget = ipywidgets.Accordion([content], titles=["Prompts"], selected_index=None)
         self._counting = Background(self._said.say_error)

@@ -8,7 +8,7 @@ import ipywidgets
 
 from nbkit import figures
 from nbkit.dashboards.live_figure import LiveFigure
-from nbkit.dashboards.panel import Panel
+from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.records import Run
 from nbkit.report import differences_table, html_table, output_differences
 
@@ -24,10 +24,9 @@ class RunComparison:
         self._outputs = ipywidgets.HTML(layout={"max_height": "420px", "overflow": "auto"})
         self._parts = (self._summaries, self._settings, self._bars, self._lines, self._outputs)
         self._panels = {part: Panel(part) for part in self._parts}
-        columns = "repeat(auto-fit, minmax(min(400px, 100%), 1fr))"
         grid = ipywidgets.GridBox(
             [self._panels[part] for part in self._parts[:-1]],
-            layout={"grid_template_columns": columns, "grid_gap": "8px", "width": "100%"},
+            layout={"grid_template_columns": TWO_COLUMNS, "grid_gap": "8px", "width": "100%"},
         )
         self.widget = ipywidgets.VBox([grid, self._panels[self._outputs]])
         self.widget.add_class("nbkit-comparison")

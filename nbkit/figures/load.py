@@ -38,7 +38,7 @@ def load_over_time(
                 row=1,
             )
     figure.update_xaxes(title=xaxis)
-    figure.update_yaxes(title="busy, % (100 = one core or GPU)", rangemode="tozero", col=1)
+    figure.update_yaxes(title="busy, % of a core or GPU", rangemode="tozero", col=1)
     figure.update_yaxes(title="memory, GB", rangemode="tozero", col=2)
     return styled(figure, title, height=270)
 

@@ -198,6 +198,7 @@ def test_monitor_shows_each_rank_until_it_is_paused(lab, open_notebook, screensh
     figure = notebook.figure("Load of the machine")
     expect(notebook.lines("Load of the machine")).to_have_count(4)
     page.wait_for_timeout(3000)
+    notebook.scroll_to(page.locator(".nbkit"))
     screenshot(page, "monitor")
 
     notebook.press("Pause")
