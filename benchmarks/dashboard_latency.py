@@ -79,14 +79,13 @@ def move(notebook: OpenNotebook, batch_size: int, saved: Path) -> dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moves", type=int, default=20)
-    parser.add_argument("--chromium", default=shutil.which("chromium") or "chromium")
     parser.add_argument("--out")
     options = parser.parse_args()
     path = result_path(options.out, "dashboard_latency")
     moves = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         shutil.copy(ROOT / "notebooks" / "explore_app.ipynb", folder)
-        browser = playwright.chromium.launch(executable_path=options.chromium, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS)
         with lab_on(Path(folder), browser) as lab:
             notebook = lab.open("explore_app.ipynb")
             notebook.run_all()

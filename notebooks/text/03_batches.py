@@ -124,7 +124,9 @@ uneven.table("batches")[columns]
 # %% [markdown]
 # ## Explore
 #
-# Move the **batch size** slider and press **Run**: the model is loaded, so the run starts at once. Things to try:
+# Move the **batch size** slider and press **Run**: the model is loaded, so the run starts at once. With **Live** on,
+# moving a control is enough. In the timeline, hatched orange is waste: padding, and steps after a sequence's end.
+# Things to try:
 #
 # - batch sizes 1, 4, 10: where does the throughput stop growing? What happens to TTFT?
 # - 20 prompts on 2 workers are 10 for each. Batch size 8 makes batches of 8 and 2. Look at the timeline: what does the
