@@ -146,6 +146,8 @@ class Explore(Dashboard):
                 return  # nobody asked for this any more: it is neither shown nor kept
             run = stopped.partial
         except NbkitError:
+            # Dimmed: what it shows did not come to its end.
+            self._view.show_as_outdated()
             self._finish(job.partial(), job)
             raise
         self._finish(run, job)
