@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import nbkit
 from nbkit import machine
-from nbkit.records import check_writable, write_atomically
+from nbkit.atomic_write import check_writable, write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 _LOAD_AVERAGE_AT_START = os.getloadavg()

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError, JobCancelled, NbkitError
 from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
 from nbkit.prompts import first_lines
-from nbkit.records import Run, check_writable, write_atomically
+from nbkit.records import Run
 from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, Settings
 from nbkit.workers import Emitted, Job, Log, Workers
 

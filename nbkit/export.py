@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
-from nbkit.records import Run, check_writable, write_atomically
+from nbkit.records import Run
 
 EXPORT_VERSION = 1
 """Of the file that holds several Runs; each Run in it has its own ``schema_version``."""

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
 from nbkit.settings import Settings
 
@@ -409,46 +407,3 @@ class Run:
             raise InputError(f"{path}: {error}") from None
         except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, brackets too deep
             raise InputError(f"{path} is not a saved Run: {error}.") from None
-
-
-def check_writable(path: str | Path) -> Path:
-    """The path, if a file can be written there: asked before work starts, not after.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be made or written, or the path is a folder.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            return path
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; name another place.") from None
-
-
-def write_atomically(path: str | Path, text: str) -> Path:
-    """Write a text file so that a reader finds the old one or the whole new one.
-
-    Raises
-    ------
-    InputError
-        The file cannot be written; what stood there before still does.
-    """
-    path = check_writable(path)
-    # Beside the target: a rename is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from nbkit import figures
 from nbkit.analysis.comparison import OutputComparison, compare_outputs, settings_that_differ, word_diff
+from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
-from nbkit.records import Run, write_atomically
+from nbkit.records import Run
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>

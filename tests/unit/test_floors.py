@@ -13,6 +13,7 @@ import nbkit
 PACKAGE = Path(__file__).parents[2] / "nbkit"
 FLOORS = [
     "errors",
+    "atomic_write",
     "settings",
     "prompts",
     "prompt_files",

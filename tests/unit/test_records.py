@@ -12,8 +12,9 @@ from example_runs import MACHINE, batch, finished, outputs, rank_record, run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
-from nbkit.records import PARTS, LoadSample, Output, Run, check_writable, write_atomically
+from nbkit.records import PARTS, LoadSample, Output, Run
 from nbkit.settings import Settings
 
 
@@ -136,7 +137,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_and_nothing_else(tmp
     before = path.read_text()
     # A limit on a file's size fails a write half way, as a full disk does.
     code = (
-        "import resource, sys; from nbkit.records import write_atomically\n"
+        "import resource, sys; from nbkit.atomic_write import write_atomically\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_atomically(sys.argv[1], 'x' * 100_000)"
     )
@@ -298,3 +299,11 @@ def test_load_samples_are_saved_with_the_run(tmp_path):
     assert loaded.load_samples == samples
     assert [sample.of for sample in loaded.load_samples] == ["rank 1", "GPU 0"]
     assert list(loaded.table("load").busy_percent) == [97.5, 40.0]
+
+
+def test_what_is_no_text_is_refused_and_the_old_file_stays(tmp_path):
+    path = write_atomically(tmp_path / "file.txt", "old")
+    with pytest.raises(InputError, match="character 3 of its content is no text"):
+        write_atomically(path, "abc\ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
