@@ -62,10 +62,16 @@ def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, s
     notebook.press("Load")
     expect(notebook.runs).to_have_count(4)
 
-    # Stop keeps what is finished and leaves the dashboard ready.
+
+def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_notebook):
+    notebook = open_notebook("explore_app.ipynb")
+    page = notebook.page
+    ready(notebook)
+
+    # Stop keeps what is finished.
     notebook.set_slider("new tokens", 400)
     notebook.press("Run")
-    expect(running).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     notebook.press("Stop")
     expect(page.get_by_text(re.compile(r"^batched.* stopped after \d+ of 20 prompts")).first).to_be_visible(
         timeout=20_000
