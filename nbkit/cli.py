@@ -18,7 +18,7 @@ from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
 from nbkit.prompts import first_lines
 from nbkit.records import Run
-from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, Settings
+from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, ORDERS, SPLITS, Settings
 from nbkit.workers import Emitted, Job, Log, Workers
 
 app = typer.Typer(
@@ -105,9 +105,21 @@ def generate(
     batch_size: BatchSizeOption = 16,
     max_new_tokens: NewTokensOption = 100,
     dtype: DtypeOption = "auto",
+    split: Annotated[
+        str, typer.Option("--split", help=f"How prompts reach ranks: {' or '.join(SPLITS)}.")
+    ] = "static",
+    order: Annotated[str, typer.Option("--order", help=f"{' or '.join(ORDERS)}: the longest first.")] = "as_given",
 ) -> None:
     """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too."""
-    asked = Settings(model=model, engine=engine, batch_size=batch_size, max_new_tokens=max_new_tokens, dtype=dtype)
+    asked = Settings(
+        model=model,
+        engine=engine,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        dtype=dtype,
+        split=split,
+        order=order,
+    )
     listed = read_prompts(prompts, column)
     if out.suffix not in OUT_ENDINGS:
         raise InputError(f"--out must end in {' or '.join(OUT_ENDINGS)}, not {str(out)!r}.")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from nbkit import machine
+from nbkit import machine, schedule
 from nbkit.engines import BatchDone, Prompt, Streamed, make_engine
 from nbkit.errors import InputError, WorkersError
 from nbkit.models import LoadedModel
 from nbkit.records import Output, RankRecord, Run
 from nbkit.settings import Settings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 PROGRESS_EVERY_S = 0.2
 
@@ -29,16 +32,26 @@ class RankContext(Protocol):
 
     def emit(self, value: object) -> None: ...
 
+    def tickets(self) -> Iterator[int]: ...
+
     def load_model(self, name: str, dtype: str, device: Any) -> tuple[LoadedModel, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ShareBegun:
-    """Event: a rank has its model and begins. ``load_s`` seconds went into loading."""
+    """Event: a rank has its model and begins. ``load_s`` seconds went into loading.
 
-    prompts: int
+    ``prompts`` is the size of its share; None where ranks take batches as they get free.
+    """
+
+    prompts: int | None
     load_s: float
     begin_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShareDone:
+    """Event: nothing is left for this rank to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +66,26 @@ class Progress:
     streamed: tuple[Streamed, ...] = ()
 
 
-def generate_on_rank(rank: RankContext, prompts: list[str], settings: Settings) -> RankRecord:
-    """On every rank: take a share of the prompts, generate, and gather, as in the article.
+def generate_on_rank(
+    rank: RankContext, prompts: list[str], settings: Settings, ranks: int | None = None
+) -> RankRecord:
+    """On every rank: take prompts, generate, and gather, as in the article; only the first ``ranks``, if given.
 
     The outputs go to the notebook batch by batch, so that they can be watched and
     none is lost in a crash. The gather at the end is the article's all the same: it
-    is measured, because it is what people suspect, and its count is checked.
+    is measured, because it is what people suspect, and its count is checked. Ranks
+    without a part wait in the barriers and join the gather with nothing.
     """
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
     accelerator = Accelerator()
-    loaded, load_s = rank.load_model(settings.model, settings.dtype, accelerator.device)
-    engine = make_engine(settings, loaded)
-    outputs: list[Output] = []
-    with accelerator.split_between_processes([Prompt(i, text) for i, text in enumerate(prompts)]) as share:
-        check_lengths(share, loaded, settings)
-        accelerator.wait_for_everyone()
-        begin_s = rank.elapsed_s
-        rank.emit(ShareBegun(len(share), load_s, begin_s))
-        for batch in engine.generate(share, _Watch(rank, accelerator.process_index)):
-            rank.emit(batch)
-            outputs.extend(batch.outputs)
+    working = accelerator.num_processes if ranks is None else ranks
+    has_part = accelerator.process_index < working
+    work = _Work(rank, accelerator, prompts, settings, working) if has_part else None
+    accelerator.wait_for_everyone()
+    begin_s = rank.elapsed_s
+    outputs = work.run(begin_s) if work else []
     done_s = rank.elapsed_s
     accelerator.wait_for_everyone()
     everyone_s = rank.elapsed_s
@@ -86,14 +97,57 @@ def generate_on_rank(rank: RankContext, prompts: list[str], settings: Settings) 
         node=socket.gethostname(),
         pid=os.getpid(),
         device=str(accelerator.device),
-        dtype=loaded.dtype,
-        load_s=load_s,
+        dtype=work.loaded.dtype if work else "",
+        load_s=work.load_s if work else 0.0,
         begin_s=begin_s,
         end_s=end_s,
         waiting_s=everyone_s - done_s,
         gather_s=end_s - everyone_s,
         gathered_prompts=len(gathered),
+        order_s=work.order_s if work else 0.0,
     )
+
+
+class _Work:
+    """What one rank has to do in a generation."""
+
+    def __init__(
+        self, rank: RankContext, accelerator: Accelerator, prompts: list[str], settings: Settings, working: int
+    ) -> None:
+        self._rank = rank
+        self._place = accelerator.process_index
+        self._prompts = prompts
+        self._settings = settings
+        self._share = schedule.static_share(len(prompts), working, self._place)
+        self.loaded, self.load_s = rank.load_model(settings.model, settings.dtype, accelerator.device)
+        self._engine = make_engine(settings, self.loaded)
+        self.order_s = 0.0
+        check_lengths([self._prompt(place) for place in self._share], self.loaded, settings)
+
+    def run(self, begin_s: float) -> list[Output]:
+        """Generate, telling the notebook of each batch; the outputs, in the order they were made."""
+        is_static = self._settings.split == "static"
+        self._rank.emit(ShareBegun(len(self._share) if is_static else None, self.load_s, begin_s))
+        batches = self._batches(self._share if is_static else range(len(self._prompts)))
+        self.order_s = self._rank.elapsed_s - begin_s
+        mine = iter(batches) if is_static else schedule.taken_in_turn(batches, self._rank.tickets())
+        outputs: list[Output] = []
+        drawn = ([self._prompt(int(place)) for place in batch] for batch in mine)
+        for batch in self._engine.generate(drawn, _Watch(self._rank, self._place)):
+            self._rank.emit(batch)
+            outputs.extend(batch.outputs)
+        self._rank.emit(ShareDone())
+        return outputs
+
+    def _batches(self, places: range) -> list[schedule.Indices]:
+        lengths = None
+        if self._settings.order == "by_length" and len(places):
+            texts = [self._prompts[place] for place in places]
+            lengths = [len(ids) for ids in self.loaded.tokenizer(texts).input_ids]
+        return schedule.batches(places, self._settings.prompts_a_batch, lengths)
+
+    def _prompt(self, place: int) -> Prompt:
+        return Prompt(place, self._prompts[place])
 
 
 class _Watch:
@@ -160,12 +214,13 @@ def run_of(
     """
     batches = [event.value for event in emitted if isinstance(event.value, BatchDone)]
     began = {event.rank for event in emitted if isinstance(event.value, ShareBegun)}
+    taking_part = [record for record in ranks if record.rank in began]
     run = Run.assemble(
         settings,
         prompts,
         [(batch.record, batch.outputs) for batch in batches],
-        ranks,
-        world_size=ranks[0].world_size if ranks else len(began),
+        taking_part,
+        world_size=len(began),
         machine=machine.describe(),
     )
     answered = sum(len(batch.outputs) for batch in batches)

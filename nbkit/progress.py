@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from nbkit.engines import BatchDone, Streamed
-from nbkit.generation import Progress, ShareBegun
+from nbkit.generation import Progress, ShareBegun, ShareDone
 from nbkit.records import BatchRecord, BatchTotals
 from nbkit.settings import Settings
 from nbkit.throughput import Throughput
@@ -14,31 +14,28 @@ from nbkit.throughput import Throughput
 
 @dataclass
 class RankProgress:
-    """How far one rank is. ``tokens`` are computed tokens, the batch under way included."""
+    """How far one rank is. ``tokens`` are computed tokens, the batch under way included.
 
-    prompts: int = 0
+    ``prompts`` is the rank's share; None where ranks take batches as they get free.
+    """
+
+    prompts: int | None = 0
     prompts_done: int = 0
     tokens_done: int = 0
     tokens_under_way: int = 0
     streamed: tuple[Streamed, ...] = ()
+    is_done: bool = False
 
     @property
     def tokens(self) -> int:
         return self.tokens_done + self.tokens_under_way
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the rank has finished its share."""
-        return self.prompts_done == self.prompts
-
-    def fraction_done(self, settings: Settings) -> float:
-        """Share of the rank's work that is done, 0 to 1, the batch under way estimated by its tokens."""
-        if not self.prompts:
-            return 0.0
-        batch = 1 if settings.engine == "simple" else settings.batch_size
-        batch = min(batch, self.prompts - self.prompts_done)
-        under_way = min(batch, self.tokens_under_way / settings.max_new_tokens)
-        return (self.prompts_done + under_way) / self.prompts
+    def prompts_worth(self, settings: Settings) -> float:
+        """Prompts done, and of the batch under way as much as its tokens say, at most the whole batch."""
+        batch: float = settings.prompts_a_batch
+        if self.prompts is not None:
+            batch = min(batch, self.prompts - self.prompts_done)
+        return self.prompts_done + min(batch, self.tokens_under_way / settings.max_new_tokens)
 
 
 @dataclass
@@ -76,7 +73,8 @@ class RunProgress:
             self.batches.append(value.record)
             self.totals.add(value.record)
             self._count(rank, value.record.end_s, own.tokens - before)
-        if own.is_done:
+        elif isinstance(value, ShareDone):
+            own.is_done = True
             self.throughput.finish(rank)
 
     def _count(self, rank: int, at_s: float, tokens: int) -> None:
@@ -105,7 +103,15 @@ class RunProgress:
         seconds = self.latest_s - (self.begin_s or 0.0)
         return self.tokens / seconds if self.has_begun and seconds else 0.0
 
+    def fraction_of(self, rank: int) -> float:
+        """Share of a rank's work that is done, 0 to 1; of all work, where ranks take batches as they get free."""
+        own = self.ranks[rank]
+        if own.prompts is None:
+            return self.fraction_done
+        return own.prompts_worth(self.settings) / own.prompts if own.prompts else 0.0
+
     @property
     def fraction_done(self) -> float:
         """Share of all prompts that is done, 0 to 1, batches under way included."""
-        return sum(own.fraction_done(self.settings) * own.prompts for own in self.ranks.values()) / self.prompts
+        worth = sum(own.prompts_worth(self.settings) for own in self.ranks.values())
+        return min(1.0, worth / self.prompts)

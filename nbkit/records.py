@@ -22,9 +22,8 @@ from nbkit.settings import Settings
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""1 had no ``load_samples``."""
+SCHEMA_VERSION = 3
+"""1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``."""
 PARTS = ("tokenise", "prefill", "decode", "detokenise", "waiting", "gather", "other")
 """Where a rank's seconds go; they add up to the wall time of the Run."""
 
@@ -33,12 +32,14 @@ PARTS = ("tokenise", "prefill", "decode", "detokenise", "waiting", "gather", "ot
 class Output:
     """The text generated for one prompt.
 
-    ``new_tokens`` counts the tokens the user gets, the end-of-sequence token
+    ``prompt_tokens`` counts the prompt's tokens, special ones that the tokenizer adds
+    included; ``new_tokens`` counts the tokens the user gets, the end-of-sequence token
     included. ``finish_reason`` is ``stop`` (end of sequence) or ``length``.
     """
 
     index: int
     text: str
+    prompt_tokens: int
     new_tokens: int
     finish_reason: Literal["stop", "length"]
 
@@ -124,6 +125,8 @@ class BatchTotals:
 class RankRecord:
     """One rank's account of a run, from the barrier before it to the end of the gather.
 
+    ``world_size`` counts the ranks that are started, those that this run left idle
+    included. ``order_s`` went into counting tokens for the order, before the first batch.
     ``waiting_s`` is spent in the barrier until the slowest rank is done, ``gather_s``
     in ``gather_object``. ``load_s`` (loading the model, 0 when it was there) lies
     before ``begin_s`` and is no part of the run. ``gathered_prompts`` is what the
@@ -142,6 +145,7 @@ class RankRecord:
     waiting_s: float
     gather_s: float
     gathered_prompts: int
+    order_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +177,16 @@ class LoadSample:
 class Run:
     """What came back from one generation.
 
-    ``outputs``, ``new_tokens`` and ``finish_reasons`` are in the prompts' order;
-    where a run was stopped early, unfinished prompts have ``None``, 0 and ``None``.
+    ``outputs``, ``prompt_tokens``, ``new_tokens`` and ``finish_reasons`` are in the
+    prompts' order; where a run was stopped early, unfinished prompts have ``None``, 0,
+    0 and ``None``. ``world_size`` and ``ranks`` are those that took part.
     ``load_samples`` are there if a ``Monitor`` watched the run.
     """
 
     settings: Settings
     prompts: list[str]
     outputs: list[str | None]
+    prompt_tokens: list[int]
     new_tokens: list[int]
     finish_reasons: list[str | None]
     batches: list[BatchRecord]
@@ -207,6 +213,7 @@ class Run:
             settings=settings,
             prompts=list(prompts),
             outputs=[output.text if output else None for output in in_order],
+            prompt_tokens=[output.prompt_tokens if output else 0 for output in in_order],
             new_tokens=[output.new_tokens if output else 0 for output in in_order],
             finish_reasons=[output.finish_reason if output else None for output in in_order],
             batches=sorted((record for record, _ in finished), key=lambda b: (b.begin_s, b.rank)),
@@ -224,6 +231,11 @@ class Run:
     def is_complete(self) -> bool:
         """Whether every prompt has an output."""
         return self.finished_prompts == len(self.prompts)
+
+    @property
+    def idle_ranks(self) -> int:
+        """Ranks that were started and had no part in this run."""
+        return self.ranks[0].world_size - self.world_size if self.ranks else 0
 
     @cached_property
     def begin_s(self) -> float:
@@ -296,7 +308,7 @@ class Run:
         """
         own = [b for b in self.batches if b.rank == rank]
         parts = {
-            "tokenise": sum(b.tokenize_s for b in own),
+            "tokenise": sum(b.tokenize_s for b in own) + sum(r.order_s for r in self.ranks if r.rank == rank),
             "prefill": sum(b.prefill_s for b in own),
             "decode": sum(b.decode_s for b in own),
             "detokenise": sum(b.detokenize_s for b in own),
@@ -310,8 +322,9 @@ class Run:
         """One row of a comparison: what was asked and what it brought, units in the names."""
         return {
             "engine": self.settings.engine,
-            "workers": self.world_size,
-            "batch size": 1 if self.settings.engine == "simple" else self.settings.batch_size,
+            "workers": f"{self.world_size} of {self.ranks[0].world_size}" if self.idle_ranks else self.world_size,
+            "batch size": self.settings.prompts_a_batch,
+            "schedule": f"{self.settings.split}, {self.settings.order.replace('_', ' ')}",
             "dtype": self.ranks[0].dtype if self.ranks else self.settings.dtype,
             "prompts": f"{self.finished_prompts} of {len(self.prompts)}",
             "new tokens": self.total_new_tokens,
@@ -333,6 +346,7 @@ class Run:
                 {
                     "prompt": self.prompts,
                     "output": self.outputs,
+                    "prompt_tokens": self.prompt_tokens,
                     "new_tokens": self.new_tokens,
                     "finish_reason": self.finish_reasons,
                 }
@@ -359,9 +373,9 @@ class Run:
             The data are not a Run, or of a schema version this nbkit does not know.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version not in READABLE_VERSIONS:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise InputError(
-                f"not a Run of schema version {' or '.join(map(str, READABLE_VERSIONS))} (found {version!r}); "
+                f"not a Run of schema version 1 to {SCHEMA_VERSION} (found {version!r}); "
                 "a newer file needs a newer nbkit, any other is no Run."
             )
         fields = {key: value for key, value in data.items() if key != "schema_version"}
@@ -370,9 +384,12 @@ class Run:
             fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
             fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
             fields["load_samples"] = [LoadSample(**s) for s in fields.get("load_samples", [])]
+            if "prompt_tokens" not in fields:
+                fields["prompt_tokens"] = _evenly_by_batch(len(fields["prompts"]), fields["batches"])
             run = cls(**fields)
-            lengths = {len(each) for each in (run.prompts, run.outputs, run.new_tokens, run.finish_reasons)}
-        except (KeyError, TypeError) as error:
+            in_order = (run.prompts, run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons)
+            lengths = {len(each) for each in in_order}
+        except (KeyError, TypeError, IndexError) as error:
             raise InputError(f"the data of this Run are damaged: {error}.") from error
         if len(lengths) != 1:
             raise InputError(
@@ -407,3 +424,13 @@ class Run:
             raise InputError(f"{path}: {error}") from None
         except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, brackets too deep
             raise InputError(f"{path} is not a saved Run: {error}.") from None
+
+
+def _evenly_by_batch(prompts: int, batches: Sequence[BatchRecord]) -> list[int]:
+    """Tokens a prompt where a file tells only each batch's: shared out evenly, their sum kept."""
+    tokens = [0] * prompts
+    for batch in batches:
+        each, left_over = divmod(batch.prompt_tokens, len(batch.indices))
+        for place, index in enumerate(batch.indices):
+            tokens[index] = each + (place < left_over)
+    return tokens

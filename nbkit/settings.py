@@ -10,6 +10,8 @@ from nbkit.errors import InputError
 
 ENGINES = ("simple", "batched")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+SPLITS = ("static", "dynamic")
+ORDERS = ("as_given", "by_length")
 DEFAULT_MODEL = "smollm2-135m"
 
 
@@ -31,6 +33,14 @@ class Settings:
     dtype : {"auto", "float32", "bfloat16", "float16"}
         Precision of weights and arithmetic. ``auto`` is bfloat16 on a GPU that has
         it (float16 on one that has not) and float32 on a CPU.
+    split : {"static", "dynamic"}
+        How prompts reach ranks. ``static``: each rank gets an equal, contiguous share
+        before it begins, as in the article. ``dynamic``: each takes the next batch when
+        it is free, so that none waits while there is work.
+    order : {"as_given", "by_length"}
+        ``by_length`` takes the longest prompts first, so that those of a batch are of
+        like length and little is padded; a static share is ordered within itself.
+        Outputs come in the prompts' order all the same.
     pad_to_multiple_of : int
         Batched prompts are padded to a multiple of this many tokens, at least 1.
     ignore_eos : bool
@@ -48,6 +58,8 @@ class Settings:
     batch_size: int = 16
     max_new_tokens: int = 100
     dtype: str = "auto"
+    split: str = "static"
+    order: str = "as_given"
     pad_to_multiple_of: int = 8
     ignore_eos: bool = False
 
@@ -58,10 +70,17 @@ class Settings:
             )
         _check_choice("engine", self.engine, ENGINES)
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("split", self.split, SPLITS)
+        _check_choice("order", self.order, ORDERS)
         for field in ("batch_size", "max_new_tokens", "pad_to_multiple_of"):
             _check_at_least_one(field, getattr(self, field))
         if not isinstance(self.ignore_eos, bool):
             raise InputError(f"ignore_eos must be True or False, not {self.ignore_eos!r}.")
+
+    @property
+    def prompts_a_batch(self) -> int:
+        """The batch size that takes effect: 1 for ``simple``."""
+        return 1 if self.engine == "simple" else self.batch_size
 
     @classmethod
     def of(cls, settings: Settings | None = None, **changes: Any) -> Settings:

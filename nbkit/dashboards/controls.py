@@ -9,7 +9,7 @@ import ipywidgets
 
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, slider
 from nbkit.models import EMBEDDED
-from nbkit.settings import DTYPES, ENGINES, Settings
+from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
 
 MOST_NEW_TOKENS = 400
 MOST_BATCH_SIZE = 128
@@ -34,6 +34,8 @@ class Controls:
             continuous_update=False,
         )
         self._dtype = _dropdown("dtype", DTYPES, settings.dtype)
+        self._split = _dropdown("split", SPLITS, settings.split)
+        self._order = _dropdown("order", ORDERS, settings.order)
         self._padding = slider("pad to", settings.pad_to_multiple_of, MOST_PADDING)
         self._ignore_eos = ipywidgets.Checkbox(
             description="ignore end", value=settings.ignore_eos, style=LABEL_WIDTH, layout=CONTROL
@@ -45,6 +47,8 @@ class Controls:
             _Field(self._max_new_tokens, "Tokens, at most, for one prompt."),
             _Field(self._model, "A short name, a hub id or a folder."),
             _Field(self._dtype, "Precision; auto: bfloat16 on GPUs, float32 on CPUs."),
+            _Field(self._split, "Equal shares at the start, or a batch at a time."),
+            _Field(self._order, "Prompts as given, or the longest first."),
             _Field(self._padding, "Tokens: padded to a multiple of this.", self._why_no_batches),
             _Field(self._ignore_eos, "Go on past the end of a text: equal work."),
         ]
@@ -80,6 +84,8 @@ class Controls:
             batch_size=self._batch_size.value,
             max_new_tokens=self._max_new_tokens.value,
             dtype=self._dtype.value,
+            split=self._split.value,
+            order=self._order.value,
             pad_to_multiple_of=self._padding.value,
             ignore_eos=self._ignore_eos.value,
         )

@@ -73,7 +73,7 @@ class LiveView:
         """Draw how far a run is that has begun; ``samples`` are on its job's clock."""
         begin_s, ranks = progress.begin_s or 0.0, range(self._world_size)
         now = {"computed tokens/s": f"{progress.tokens_per_second:.0f}"}
-        done = {rank: (progress.ranks[rank], progress.ranks[rank].fraction_done(progress.settings)) for rank in ranks}
+        done = {rank: (progress.ranks[rank], progress.fraction_of(rank)) for rank in ranks}
         self._draw(self._numbers, lambda: self._show_numbers(progress.settings, progress.totals, now, done))
         self._draw(
             self._throughput,
@@ -187,12 +187,13 @@ def _or_dash(value: float) -> str:
 
 def _bar(rank: int, own: RankProgress, fraction: float) -> str:
     percent = round(100 * fraction)
+    of = "" if own.prompts is None else f" of {own.prompts}"
     return (
         f"<div class='nbkit-rank'><span>rank {rank}</span>"
         f"<div class='nbkit-bar' role='progressbar' aria-label='rank {rank}' aria-valuenow='{percent}'"
         f" aria-valuemin='0' aria-valuemax='100'>"
         f"<div style='width:{percent}%;background:{figures.rank_colour(rank)}'></div></div>"
-        f"<span>{own.prompts_done} of {own.prompts} prompts</span></div>"
+        f"<span>{own.prompts_done}{of} prompts</span></div>"
     )
 
 

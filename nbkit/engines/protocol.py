@@ -6,7 +6,7 @@ sockets or of who watches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,8 +64,12 @@ class BatchDone:
 
 
 class Engine(Protocol):
-    """Turns prompts into batches of text."""
+    """Turns batches of prompts into text."""
 
-    def generate(self, prompts: Sequence[Prompt], watch: Watch) -> Iterator[BatchDone]:
-        """Yield each batch as it finishes; when cancelled, end without the one under way."""
+    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone]:
+        """Yield each batch as it finishes; when cancelled, end without the one under way.
+
+        ``batches`` is drawn from only when the engine is free for the next: another
+        rank may take what is not drawn.
+        """
         ...

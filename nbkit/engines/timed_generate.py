@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,21 @@ from nbkit.settings import Settings
 STREAMED_SEQUENCES = 3
 STREAMED_TOKENS = 100
 """Of each streamed sequence, its end: what is watched while it grows."""
+
+
+class TimedGenerateEngine:
+    """An engine that calls ``generate`` once a batch."""
+
+    def __init__(self, settings: Settings, loaded: LoadedModel, pad_to_multiple_of: int | None) -> None:
+        self._generate = TimedGenerate(settings, loaded, pad_to_multiple_of)
+
+    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone]:
+        """Yield each batch as it finishes; see ``Engine``."""
+        for prompts in batches:
+            batch = self._generate(prompts, watch)
+            if batch is None:
+                return
+            yield batch
 
 
 class TimedGenerate:
@@ -59,13 +74,13 @@ class TimedGenerate:
         decoded_s = watch.elapsed_s
         if steps.were_cut:
             return None
-        outputs = self._outputs(prompts, new)
+        outputs = self._outputs(prompts, inputs.attention_mask.sum(1).tolist(), new)
         end_s = watch.elapsed_s
         record = BatchRecord(
             rank=watch.rank,
             indices=tuple(prompt.index for prompt in prompts),
-            prompt_tokens=int(inputs.attention_mask.sum()),
-            padding_tokens=int((1 - inputs.attention_mask).sum()),
+            prompt_tokens=sum(output.prompt_tokens for output in outputs),
+            padding_tokens=inputs.input_ids.numel() - sum(output.prompt_tokens for output in outputs),
             new_tokens=sum(output.new_tokens for output in outputs),
             computed_tokens=new.numel(),
             tokenize_s=tokenized_s - begin_s,
@@ -78,13 +93,13 @@ class TimedGenerate:
         )
         return BatchDone(record, outputs)
 
-    def _outputs(self, prompts: Sequence[Prompt], new: torch.Tensor) -> tuple[Output, ...]:
+    def _outputs(self, prompts: Sequence[Prompt], lengths: list[int], new: torch.Tensor) -> tuple[Output, ...]:
         """Cut each row (tokens of one sequence) at its end-of-sequence token and decode it."""
         rows = [_cut_at_end(row, self._eos_token_id) for row in new.tolist()]
         texts = self._loaded.tokenizer.batch_decode([row for row, _ in rows], skip_special_tokens=True)
         return tuple(
-            Output(prompt.index, text, len(row), "stop" if ended else "length")
-            for prompt, text, (row, ended) in zip(prompts, texts, rows, strict=True)
+            Output(prompt.index, text, length, len(row), "stop" if ended else "length")
+            for prompt, text, length, (row, ended) in zip(prompts, texts, lengths, rows, strict=True)
         )
 
 

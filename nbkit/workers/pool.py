@@ -148,7 +148,9 @@ class Workers:
         job = self._submit(hello_on_rank, with_context=True)
         return Hello.of(job.result())
 
-    def generate(self, prompts: Sequence[str], settings: Settings | None = None, **changes: Any) -> Run:
+    def generate(
+        self, prompts: Sequence[str], settings: Settings | None = None, *, ranks: int | None = None, **changes: Any
+    ) -> Run:
         """Generate on all ranks and return the ``Run``.
 
         Parameters
@@ -158,17 +160,21 @@ class Workers:
         settings : Settings, optional
             What is asked for; single fields can be given by name instead:
             ``workers.generate(prompts, batch_size=16)``.
+        ranks : int, optional
+            Use only the first so many ranks; the others idle. Left out: all.
 
         Raises
         ------
         InputError, ModelError
-            A prompt or a setting cannot be used.
+            A prompt or a setting cannot be used, or there are not so many ranks.
         RankError, RankDied, WorkersError
             As for ``run``.
         """
-        return self.submit_generate(prompts, settings, **changes).result()  # type: ignore[no-any-return]
+        return self.submit_generate(prompts, settings, ranks=ranks, **changes).result()  # type: ignore[no-any-return]
 
-    def submit_generate(self, prompts: Sequence[str], settings: Settings | None = None, **changes: Any) -> Job:
+    def submit_generate(
+        self, prompts: Sequence[str], settings: Settings | None = None, *, ranks: int | None = None, **changes: Any
+    ) -> Job:
         """Like ``generate``, but return a ``Job`` at once.
 
         Its events carry a ``nbkit.engines.BatchDone`` for each batch as it
@@ -181,14 +187,23 @@ class Workers:
 
         asked, listed = Settings.of(settings, **changes), check_prompts(prompts)
         check_name(asked.model)
+        self._check_ranks(ranks)
         return self._submit(
             generation.generate_on_rank,
-            (listed, asked),
+            (listed, asked, ranks),
             with_context=True,
             collect=lambda job, values, is_partial: generation.run_of(
                 job.emitted(), listed, asked, values, is_partial
             ),
         )
+
+    def _check_ranks(self, ranks: int | None) -> None:
+        if ranks is None:
+            return
+        if not isinstance(ranks, int) or isinstance(ranks, bool) or ranks < 1:
+            raise InputError(f"ranks must be a whole number of at least 1, not {ranks!r}.")
+        if ranks > self.world_size:
+            raise InputError(f"ranks={ranks}, but only {self.world_size} are started; resize({ranks}) starts others.")
 
     def resize(self, n: int | None) -> None:
         """Have ``n`` ranks from now on: end these, cancel their jobs, start others.

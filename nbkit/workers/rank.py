@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nbkit import models
@@ -62,6 +63,18 @@ class RankContext:
         """Send a value to the job's events in the notebook."""
         assert self._job is not None
         self._send(wire.RankEvent(self._job.job, wire.dump(value)))
+
+    def tickets(self) -> Iterator[int]:
+        """Numbers from 0 on, each to one rank of this job only: how ranks take work as they get free."""
+        import torch.distributed as dist
+
+        assert self._job is not None
+        if not dist.is_initialized():
+            yield from itertools.count()
+        # The store that the ranks met in: it counts for all of them, on other machines too.
+        store, key = dist.distributed_c10d._get_default_store(), f"nbkit-job-{self._job.job}"
+        while True:
+            yield store.add(key, 1) - 1
 
     def load_model(self, name: str, dtype: str, device: Any) -> tuple[models.LoadedModel, float]:
         """The model, kept between jobs, and the seconds it took to load it now (0 if it was there)."""

@@ -30,7 +30,7 @@ def batch(rank: int, indices: tuple[int, ...], begin_s: float = 1.0) -> BatchRec
 
 
 def outputs(indices: tuple[int, ...]) -> list[Output]:
-    return [Output(index, f"output {index} é🙂", 7, "stop") for index in indices]
+    return [Output(index, f"output {index} é🙂", 5, 7, "stop") for index in indices]
 
 
 def rank_record(rank: int, world_size: int, prompts: int, begin_s: float = 1.0, end_s: float = 9.0) -> RankRecord:

@@ -74,7 +74,15 @@ def test_the_kits_own_errors_are_shown_in_their_own_words():
 
 def test_every_field_of_settings_is_a_control():
     asked = Settings(
-        model="m/n", engine="simple", batch_size=3, max_new_tokens=7, dtype="bfloat16", pad_to_multiple_of=2
+        model="m/n",
+        engine="simple",
+        batch_size=3,
+        max_new_tokens=7,
+        dtype="bfloat16",
+        pad_to_multiple_of=2,
+        split="dynamic",
+        order="by_length",
+        ignore_eos=True,
     )
     controls = Controls(asked, slider("workers", 2, 8), lambda: None)
     assert controls.settings() == asked

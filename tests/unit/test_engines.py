@@ -41,8 +41,11 @@ class Watch:
 
 
 def generate(loaded, prompts, watch=None, **settings):
-    engine = make_engine(Settings(**settings), loaded)
-    return list(engine.generate([Prompt(i, text) for i, text in enumerate(prompts)], watch or Watch()))
+    asked = Settings(**settings)
+    engine = make_engine(asked, loaded)
+    size = asked.prompts_a_batch
+    listed = [Prompt(i, text) for i, text in enumerate(prompts)]
+    return list(engine.generate((listed[i : i + size] for i in range(0, len(listed), size)), watch or Watch()))
 
 
 def outputs(batches):

@@ -18,7 +18,12 @@ HARMLESS = ["1=1", " =1", "a;=1", 'he said "=1"', "two\nlines, é🙂 שלום",
 def with_texts(prompts: list[str], outputs: list[str | None]) -> Run:
     n = len(prompts)
     return dataclasses.replace(
-        run(), prompts=prompts, outputs=outputs, new_tokens=[1] * n, finish_reasons=["stop"] * n
+        run(),
+        prompts=prompts,
+        outputs=outputs,
+        prompt_tokens=[1] * n,
+        new_tokens=[1] * n,
+        finish_reasons=["stop"] * n,
     )
 
 
@@ -34,7 +39,7 @@ def test_two_tables_stand_beside_each_other(tmp_path):
     assert list(about["dtype"]) == ["float32", "float32"]
     assert list(about["settings.dtype"]) == ["auto", "auto"]
     assert list(about["batch size"]) == [3, 1]
-    assert list(outputs) == ["run", "index", "prompt", "output", "new_tokens", "finish_reason"]
+    assert list(outputs) == ["run", "index", "prompt", "output", "prompt_tokens", "new_tokens", "finish_reason"]
     assert list(outputs["run"]) == ["one"] * 4 + ["two"] * 3
     assert list(outputs["index"]) == [0, 1, 2, 3, 0, 1, 2]
     assert outputs["output"][1] == "output 1 é🙂"
@@ -96,7 +101,7 @@ def test_what_cannot_be_exported_is_said(export, tmp_path):
         ("not JSON", "x.json holds no saved Runs"),
         ("[" * 100_000, "x.json holds no saved Runs"),
         ("[]", "x.json: not a Run of schema version"),
-        ('{"schema_version": 99}', r"x.json: not a Run of schema version 1 or 2 \(found 99\)"),
+        ('{"schema_version": 99}', r"x.json: not a Run of schema version 1 to 3 \(found 99\)"),
         ('{"schema_version": 99, "runs": {}}', "in version 99, not 1; a newer file needs a newer nbkit"),
         ('{"schema_version": 1, "runs": {}}', "x.json holds no Runs; write it with"),
         ('{"schema_version": 1, "runs": [1]}', "x.json holds no Runs; write it with"),

@@ -17,6 +17,7 @@ FLOORS = [
     "settings",
     "prompts",
     "prompt_files",
+    "schedule",
     "records",
     "analysis",
     "machine",

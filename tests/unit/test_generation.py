@@ -13,7 +13,8 @@ ASKED = Settings(model="tiny-random", max_new_tokens=6)
 
 
 def emitted(*shares: tuple[int, ...]) -> list[Emitted]:
-    return [Emitted(rank, BatchDone(batch(rank, s), tuple(outputs(s)))) for rank, s in enumerate(shares)]
+    begun = [Emitted(rank, ShareBegun(len(s), 0.0, 1.0)) for rank, s in enumerate(shares)]
+    return begun + [Emitted(rank, BatchDone(batch(rank, s), tuple(outputs(s)))) for rank, s in enumerate(shares)]
 
 
 def test_a_prompt_that_just_fits_is_taken_and_one_token_more_is_not(tiny):
@@ -62,7 +63,7 @@ def test_a_gather_that_brought_something_else_is_refused():
 
 
 def test_a_stopped_job_makes_a_partial_run():
-    events = [Emitted(0, ShareBegun(2, 0.0, 1.0)), Emitted(1, ShareBegun(2, 0.0, 1.0)), *emitted((1,))]
+    events = [Emitted(1, ShareBegun(2, 0.0, 1.0)), *emitted((1,))]
     made = run_of(events, list("abcd"), ASKED, [], is_partial=True)
     assert made.finished_prompts == 1
     assert made.world_size == 2

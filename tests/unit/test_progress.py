@@ -4,7 +4,7 @@ import pytest
 from example_runs import batch, outputs
 
 from nbkit.engines import BatchDone
-from nbkit.generation import Progress, ShareBegun
+from nbkit.generation import Progress, ShareBegun, ShareDone
 from nbkit.progress import RunProgress
 from nbkit.settings import Settings
 
@@ -18,9 +18,9 @@ def test_progress_counts_batches_done_and_the_one_under_way():
     assert progress.begin_s == 1.0
 
     progress.take(0, Progress(1.5, 10))
-    assert progress.ranks[0].fraction_done(progress.settings) == pytest.approx(1 / 4)
+    assert progress.fraction_of(0) == pytest.approx(1 / 4)
     progress.take(0, BatchDone(batch(0, (0, 1)), tuple(outputs((0, 1)))))
-    assert progress.ranks[0].fraction_done(progress.settings) == pytest.approx(2 / 4)
+    assert progress.fraction_of(0) == pytest.approx(2 / 4)
     assert progress.fraction_done == pytest.approx(2 / 8)
     assert progress.prompts_done == 2
     assert progress.tokens == 20
@@ -32,6 +32,27 @@ def test_all_batches_are_all_of_the_work():
     for share in ((0, 1, 2), (3,)):
         progress.take(0, BatchDone(batch(0, share), tuple(outputs(share))))
     assert progress.fraction_done == 1
+
+
+def test_where_ranks_take_batches_as_they_get_free_a_rank_is_as_far_as_all_are():
+    progress = RunProgress(Settings(batch_size=2, max_new_tokens=10, split="dynamic"), prompts=8)
+    for rank in (0, 1):
+        progress.take(rank, ShareBegun(None, 0.0, 1.0))
+    progress.take(0, BatchDone(batch(0, (0, 1)), tuple(outputs((0, 1)))))
+    progress.take(1, Progress(1.5, 10))
+    assert progress.fraction_done == pytest.approx(3 / 8)
+    assert [progress.fraction_of(rank) for rank in (0, 1)] == pytest.approx([3 / 8, 3 / 8])
+
+
+def test_a_rank_that_is_done_holds_up_no_figure():
+    progress = RunProgress(Settings(batch_size=2, max_new_tokens=10), prompts=4)
+    for rank in (0, 1):
+        progress.take(rank, ShareBegun(2, 0.0, 1.0))
+    progress.take(0, BatchDone(batch(0, (0, 1)), tuple(outputs((0, 1)))))
+    progress.take(0, ShareDone())
+    progress.take(1, Progress(9.0, 10))
+    assert progress.ranks[0].is_done
+    assert progress.throughput.of_all()[-1][0] == pytest.approx(7.9, abs=0.2)
 
 
 def test_throughput_counts_every_token_and_not_twice():

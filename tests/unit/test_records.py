@@ -109,7 +109,7 @@ def test_an_empty_run_divides_by_nothing():
 def test_a_run_saves_and_loads(tmp_path):
     made = run()
     assert Run.load(made.save(tmp_path / "deep" / "run.json")) == made
-    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 2
+    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 3
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -118,7 +118,7 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))
 @given(st.lists(st.tuples(any_text, st.none() | any_text), min_size=1, max_size=6))
 def test_any_text_survives_the_file(pairs):
     answered = [(i, text) for i, (_, text) in enumerate(pairs) if text is not None]
-    batches = [(batch(0, (i,)), [Output(i, text, 7, "length")]) for i, text in answered]
+    batches = [(batch(0, (i,)), [Output(i, text, 5, 7, "length")]) for i, text in answered]
     made = Run.assemble(Settings(), [prompt for prompt, _ in pairs], batches, [], 1, MACHINE)
     as_json = json.dumps(made.to_dict(), ensure_ascii=False).encode()
     assert Run.from_dict(json.loads(as_json)) == made
@@ -188,7 +188,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     [
         ("{", "not a saved Run"),
         ("[]", "schema version"),
-        ('{"schema_version": 99}', "schema version 1 or 2 .found 99"),
+        ('{"schema_version": 99}', "schema version 1 to 3 .found 99"),
         ('{"schema_version": 1}', "damaged"),
         ("[" * 100_000, "not a saved Run"),
         ('{"schema_version": ' + "1" * 5000 + "}", "not a saved Run"),
@@ -246,7 +246,7 @@ def test_tables_have_a_row_for_each(of, rows):
     table = run().table(of)
     assert len(table) == rows
     if of == "outputs":
-        assert list(table.columns) == ["prompt", "output", "new_tokens", "finish_reason"]
+        assert list(table.columns) == ["prompt", "output", "prompt_tokens", "new_tokens", "finish_reason"]
 
 
 def test_tables_say_what_the_run_says():
@@ -265,6 +265,7 @@ def test_a_summary_is_one_row_of_what_was_asked_and_what_it_brought():
         "engine": "batched",
         "workers": 1,
         "batch size": 2,
+        "schedule": "static, as given",
         "dtype": "float32",
         "prompts": "4 of 4",
         "new tokens": 28,
@@ -286,10 +287,27 @@ def test_there_is_no_other_table():
 
 def test_a_run_of_the_first_schema_still_loads():
     data = json.loads(json.dumps(run().to_dict()))
-    del data["load_samples"]
+    del data["load_samples"], data["prompt_tokens"], data["ranks"][0]["order_s"]
     loaded = Run.from_dict(data | {"schema_version": 1})
     assert loaded.load_samples == []
     assert loaded.outputs == run().outputs
+    assert loaded.prompt_tokens == run().prompt_tokens == [5] * 10
+
+
+def test_tokens_that_an_old_file_tells_of_a_batch_only_are_shared_out_without_loss():
+    data = json.loads(json.dumps(run(prompts=10, batch_size=3).to_dict()))
+    del data["prompt_tokens"]
+    data["batches"][0]["prompt_tokens"] = 17
+    loaded = Run.from_dict(data | {"schema_version": 2})
+    assert sorted(loaded.prompt_tokens[i] for i in loaded.batches[0].indices) == [5, 6, 6]
+
+
+def test_ranks_left_idle_are_counted():
+    made = run(world_size=2)
+    assert made.idle_ranks == 0
+    idle = dataclasses.replace(made, ranks=[dataclasses.replace(r, world_size=5) for r in made.ranks])
+    assert idle.idle_ranks == 3
+    assert idle.summary()["workers"] == "2 of 5"
 
 
 def test_load_samples_are_saved_with_the_run(tmp_path):

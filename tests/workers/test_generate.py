@@ -11,6 +11,8 @@ import nbkit
 from nbkit import models
 from nbkit.engines import BatchDone
 from nbkit.generation import ShareBegun
+from nbkit.schedule import static_share
+from nbkit.settings import ORDERS, SPLITS
 from nbkit.workers import Emitted
 
 TINY = {"model": "tiny-random", "max_new_tokens": 8}
@@ -46,6 +48,57 @@ def test_three_workers_give_what_one_gives_even_with_fewer_prompts_than_ranks(ex
     with nbkit.Workers(3) as three:
         assert three.generate(varied(23), batch_size=5, **TINY).outputs == expected
         assert three.generate(varied(23)[:2], **TINY).outputs == expected[:2]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_every_schedule_gives_every_prompt_once_and_in_order(workers, expected, split, order, batch_size):
+    run = workers.generate(varied(23), batch_size=batch_size, split=split, order=order, **TINY)
+
+    assert run.outputs == expected
+    assert sorted(index for batch in run.batches for index in batch.indices) == list(range(23))
+    for rank in (0, 1):
+        assert sum(run.time_parts(rank).values()) == pytest.approx(run.wall_s)
+
+
+def test_order_by_length_pads_less(workers):
+    asked = {"batch_size": 4, "pad_to_multiple_of": 1, **TINY}
+    given, ordered = (workers.generate(varied(24)[::-5] + varied(24), order=order, **asked) for order in ORDERS)
+    assert ordered.totals.padding_tokens < given.totals.padding_tokens
+    assert ordered.outputs == given.outputs
+    for rank in (0, 1):
+        longest = [max(ordered.prompt_tokens[i] for i in b.indices) for b in ordered.batches if b.rank == rank]
+        assert longest == sorted(longest, reverse=True)
+
+
+def test_fewer_ranks_than_started_leave_the_others_idle_and_the_run_says_so(workers, expected):
+    run = workers.generate(varied(23), ranks=1, batch_size=4, **TINY)
+
+    assert run.outputs == expected
+    assert run.world_size == 1
+    assert run.idle_ranks == 1
+    assert [rank.rank for rank in run.ranks] == [0]
+    assert {batch.rank for batch in run.batches} == {0}
+    assert run.summary()["workers"] == "1 of 2"
+    assert workers.generate(varied(23), batch_size=4, **TINY).idle_ranks == 0
+
+
+@pytest.mark.parametrize("ranks", [3, 0, -1, 1.5, True])
+def test_a_number_of_ranks_that_there_are_not_is_refused(workers, ranks):
+    with pytest.raises(nbkit.InputError, match=r"ranks=3, but only 2 are started|whole number of at least 1"):
+        workers.generate(["a"], ranks=ranks, **TINY)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
+def test_a_static_share_is_what_accelerate_cuts(workers, count):
+    def cut(count):
+        from accelerate import PartialState
+
+        with PartialState().split_between_processes(list(range(count))) as share:
+            return share
+
+    assert workers.run(cut, count) == [list(static_share(count, 2, rank)) for rank in (0, 1)]
 
 
 def test_batches_come_up_as_they_finish(workers):
