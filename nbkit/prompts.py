@@ -83,15 +83,31 @@ def synthetic_prompts(n: int, mean_words: int = 20, distribution: str = "lognorm
     hence mu = ln(mean_words) - sigma^2 / 2, with sigma = 0.8. Rounding to whole words of at
     least 1 lifts the mean noticeably only where ``mean_words`` is 1 or 2.
     """
+    lengths, dice = _draw(n, mean_words, distribution, seed, "mean_words")
+    return [" ".join(dice.choices(WORDS, k=length)) for length in lengths]
+
+
+def draw_lengths(n: int, mean: int, distribution: str = "lognormal", seed: int = 0) -> list[int]:
+    """``n`` lengths from one of ``LENGTH_DISTRIBUTIONS``, as ``synthetic_prompts`` draws them.
+
+    Raises
+    ------
+    InputError
+        As for ``synthetic_prompts``.
+    """
+    return _draw(n, mean, distribution, seed, "the mean length")[0]
+
+
+def _draw(n: int, mean: int, distribution: str, seed: int, mean_name: str) -> tuple[list[int], random.Random]:
+    """Lengths, and the dice they were drawn with."""
     _check_at_least_1("the number of prompts", n)
-    _check_at_least_1("mean_words", mean_words)
+    _check_at_least_1(mean_name, mean)
     if distribution not in LENGTH_DISTRIBUTIONS:
         raise InputError(f"distribution must be one of {', '.join(LENGTH_DISTRIBUTIONS)}, not {distribution!r}.")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise InputError(f"seed must be a whole number, not {seed!r}.")
     dice = random.Random(seed)
-    lengths = [_draw_length(dice, mean_words, distribution) for _ in range(n)]
-    return [" ".join(dice.choices(WORDS, k=length)) for length in lengths]
+    return [_draw_length(dice, mean, distribution) for _ in range(n)], dice
 
 
 def _draw_length(dice: random.Random, mean: int, distribution: str) -> int:

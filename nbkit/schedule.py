@@ -28,7 +28,7 @@ def static_share(count: int, ranks: int, rank: int) -> range:
     return range(begin, begin + each + (rank < left_over))
 
 
-def batches(places: Sequence[int], batch_size: int, lengths: Sequence[int] | None = None) -> list[Indices]:
+def batches(places: Sequence[int] | Indices, batch_size: int, lengths: Sequence[int] | Indices | None = None) -> list[Indices]:
     """Cut prompts into batches of ``batch_size``; the last may be smaller.
 
     Parameters

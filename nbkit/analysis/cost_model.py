@@ -1,0 +1,266 @@
+"""Cost model: how long a batch takes, fitted to runs, by a few numbers that mean something.
+
+A decode step reads all weights once, whatever the batch, then works for each sequence
+and reads what each has in the KV cache; a prefill works for each position and attends to
+all before it. Hence (Pope et al., "Efficiently scaling transformer inference", 2022,
+section 2, for the terms; that they add up is the model's assumption)::
+
+    prefill = prefill_fixed_s + prefill_position_s x positions + prefill_square_s x positions x length
+    decode  = step_fixed_s x steps + step_sequence_s x steps x sequences + step_cached_s x cached positions
+
+All coefficients are seconds and non-negative.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbkit.analysis.batch_shapes import BatchShapes, Floats
+from nbkit.errors import InputError
+from nbkit.records import BatchRecord, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Slowdown:
+    """How much longer a batch takes where ``ranks`` work at once than with as few as the model was fitted on."""
+
+    ranks: int
+    prefill: float
+    decode: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitQuality:
+    """How well the fitted seconds of batches meet the measured ones: relative errors, 0.1 for 10%.
+
+    Of the batches that it was fitted on, medians over batches of one shape.
+    """
+
+    shapes: int
+    median_error: float
+    largest_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostModel:
+    """Seconds of a batch by its shape, for one model, engine, dtype and machine.
+
+    ``tokenize_s`` and ``detokenize_s`` are per batch and per token, ``between_s`` what
+    passes between a batch and the next, ``gather_rank_s`` and ``gather_prompt_s`` what a
+    gather takes for each further rank and for each prompt gathered. ``slowdowns`` are
+    measured, in the order of their ranks.
+    """
+
+    engine: str
+    dtype: str
+    prefill_fixed_s: float
+    prefill_position_s: float
+    prefill_square_s: float
+    step_fixed_s: float
+    step_sequence_s: float
+    step_cached_s: float
+    tokenize_s: tuple[float, float]
+    detokenize_s: tuple[float, float]
+    between_s: float
+    gather_rank_s: float
+    gather_prompt_s: float
+    slowdowns: tuple[Slowdown, ...]
+    quality: FitQuality
+
+    @classmethod
+    def fit(cls, runs: Sequence[Run]) -> CostModel:
+        """Fit the model to runs of one engine and dtype; those on the fewest ranks give the coefficients.
+
+        Seconds are medians over batches of one shape; the fit minimises the sum of
+        squares of relative errors under the condition that no coefficient is negative.
+        The more batch sizes and lengths there are among the runs, the more it knows.
+
+        Raises
+        ------
+        InputError
+            There are no finished batches, or the runs differ in model, engine or dtype.
+        """
+        engine, dtype = _one_kind(runs)
+        fewest = min(run.world_size for run in runs)
+        reference = [run for run in runs if run.world_size == fewest]
+        batches = [batch for run in reference for batch in run.batches]
+        shapes = BatchShapes.of(batches)
+        prefill = _fit_medians(_prefill_terms(shapes), [b.prefill_s for b in batches])
+        decode = _fit_medians(_decode_terms(shapes), [b.decode_s for b in batches])
+        tokenize = _fit_medians(_per_token(shapes.prompt_tokens), [b.tokenize_s for b in batches])
+        detokenize = _fit_medians(_per_token(shapes.new_tokens), [b.detokenize_s for b in batches])
+        gather = _fit_gather(runs)
+        compute_s = [b.prefill_s + b.decode_s for b in batches]
+        fitted_s = _prefill_terms(shapes) @ prefill + _decode_terms(shapes) @ decode
+        return cls(
+            engine=engine,
+            dtype=dtype,
+            prefill_fixed_s=prefill[0],
+            prefill_position_s=prefill[1],
+            prefill_square_s=prefill[2],
+            step_fixed_s=decode[0],
+            step_sequence_s=decode[1],
+            step_cached_s=decode[2],
+            tokenize_s=(tokenize[0], tokenize[1]),
+            detokenize_s=(detokenize[0], detokenize[1]),
+            between_s=statistics.median(_between_s(run) for run in reference),
+            gather_rank_s=gather[0],
+            gather_prompt_s=gather[1],
+            slowdowns=tuple(_slowdowns(runs, prefill, decode)),
+            quality=_quality(shapes, compute_s, fitted_s),
+        )
+
+    def prefill_s(self, shapes: BatchShapes) -> Floats:
+        """Seconds of each batch's prefill, the first new token included, on an undisturbed rank; shape (batches,)."""
+        coefficients = [self.prefill_fixed_s, self.prefill_position_s, self.prefill_square_s]
+        return np.asarray(_prefill_terms(shapes) @ np.array(coefficients))
+
+    def decode_s(self, shapes: BatchShapes) -> Floats:
+        """Seconds of the decode steps of each batch on an undisturbed rank; shape (batches,)."""
+        coefficients = [self.step_fixed_s, self.step_sequence_s, self.step_cached_s]
+        return np.asarray(_decode_terms(shapes) @ np.array(coefficients))
+
+    def fixed_s(self, shapes: BatchShapes) -> Floats:
+        """The part of a batch's seconds that does not depend on how many sequences it has; shape (batches,)."""
+        return self.prefill_fixed_s + self.step_fixed_s * shapes.decode_steps
+
+    def slowdown_at(self, ranks: int) -> Slowdown:
+        """The slowdown where so many ranks work on one machine.
+
+        Between measured numbers of ranks it is interpolated; beyond the largest it stays
+        what it was there: as if further ranks were on further machines like this one.
+        """
+        known = [slowdown.ranks for slowdown in self.slowdowns]
+        prefill, decode = (
+            float(np.interp(ranks, known, [getattr(slowdown, part) for slowdown in self.slowdowns]))
+            for part in ("prefill", "decode")
+        )
+        return Slowdown(ranks, prefill, decode)
+
+    def gather_s(self, ranks: int, prompts: int) -> float:
+        """Seconds of the gather at the end of a run."""
+        return self.gather_rank_s * (ranks - 1) + self.gather_prompt_s * (prompts if ranks > 1 else 0)
+
+
+def non_negative_fit(terms: Floats, values: Floats) -> Floats:
+    """Coefficients >= 0 that minimise the sum of squares of relative errors of ``terms @ coefficients``.
+
+    Parameters
+    ----------
+    terms : array, shape (rows, k)
+        For small k: every subset of the terms is tried, since the solution is the best
+        ordinary least squares fit of some subset that has no negative coefficient
+        (Lawson and Hanson, "Solving least squares problems", 1974, chapter 23).
+    values : array, shape (rows,)
+        Rows with a value of 0 or less count with their absolute error.
+
+    Returns
+    -------
+    array, shape (k,)
+    """
+    weights = 1 / np.where(values > 0, values, 1.0)
+    weighted, target = terms * weights[:, None], values * weights
+    best, least = np.zeros(terms.shape[1]), float(target @ target)
+    for size in range(1, terms.shape[1] + 1):
+        for subset in map(list, itertools.combinations(range(terms.shape[1]), size)):
+            found = np.linalg.lstsq(weighted[:, subset], target, rcond=None)[0]
+            error = float(np.sum((weighted[:, subset] @ found - target) ** 2))
+            # A subset has to do better by more than rounding: fewer terms are preferred.
+            if found.min() >= 0 and error < least * (1 - 1e-9) - 1e-12:
+                best, least = np.zeros(terms.shape[1]), error
+                best[subset] = found
+    return best
+
+
+def resolved_dtype(run: Run) -> str:
+    """The dtype that a run computed in: what ``auto`` became."""
+    return run.ranks[0].dtype if run.ranks else run.settings.dtype
+
+
+def _one_kind(runs: Sequence[Run]) -> tuple[str, str]:
+    if not any(run.batches for run in runs):
+        raise InputError("there are no finished batches to fit a cost model to; run a sweep first.")
+    kinds = {(run.settings.model, run.settings.engine, resolved_dtype(run)) for run in runs}
+    if len(kinds) > 1:
+        listed = "; ".join(", ".join(kind) for kind in sorted(kinds))
+        raise InputError(f"a cost model is fitted to runs of one model, engine and dtype, not of several: {listed}.")
+    _, engine, dtype = next(iter(kinds))
+    return engine, dtype
+
+
+def _prefill_terms(shapes: BatchShapes) -> Floats:
+    return np.stack([np.ones_like(shapes.length), shapes.positions, shapes.positions * shapes.length], axis=1)
+
+
+def _decode_terms(shapes: BatchShapes) -> Floats:
+    return np.stack(
+        [shapes.decode_steps, shapes.decode_steps * shapes.sequences, shapes.cached_positions],
+        axis=1,
+    )
+
+
+def _per_token(tokens: Floats) -> Floats:
+    return np.stack([np.ones_like(tokens), tokens], axis=1)
+
+
+def _fit_medians(terms: Floats, seconds: Iterable[float]) -> Floats:
+    """Fit to the medians over rows that are alike: one batch that something disturbed then counts little."""
+    alike: dict[tuple[float, ...], list[float]] = defaultdict(list)
+    for row, value in zip(terms.tolist(), seconds, strict=True):
+        alike[tuple(row)].append(value)
+    rows = {row: statistics.median(values) for row, values in alike.items() if any(row)}
+    if not rows:
+        return np.zeros(terms.shape[1])
+    return non_negative_fit(np.array(list(rows)), np.array(list(rows.values())))
+
+
+def _fit_gather(runs: Sequence[Run]) -> Floats:
+    several = [run for run in runs if run.world_size > 1 and run.ranks]
+    terms = np.array([(run.world_size - 1, run.finished_prompts) for run in several], dtype=np.float64)
+    return _fit_medians(terms.reshape(-1, 2), [statistics.mean(r.gather_s for r in run.ranks) for run in several])
+
+
+def _between_s(run: Run) -> float:
+    """Seconds between a batch and the next, as they are on the run's ranks."""
+    gaps = []
+    for rank in {batch.rank for batch in run.batches}:
+        own = [batch for batch in run.batches if batch.rank == rank]
+        gaps += [after.begin_s - before.end_s for before, after in itertools.pairwise(own)]
+    return max(0.0, statistics.median(gaps)) if gaps else 0.0
+
+
+def _slowdowns(runs: Sequence[Run], prefill: Floats, decode: Floats) -> Iterable[Slowdown]:
+    by_ranks: dict[int, list[BatchRecord]] = defaultdict(list)
+    for run in runs:
+        by_ranks[run.world_size] += run.batches
+    fewest = min(ranks for ranks, batches in by_ranks.items() if batches)
+    for ranks, batches in sorted(by_ranks.items()):
+        shapes = BatchShapes.of(batches)
+        ratios = [
+            _median_ratio([b.prefill_s for b in batches], _prefill_terms(shapes) @ prefill),
+            _median_ratio([b.decode_s for b in batches], _decode_terms(shapes) @ decode),
+        ]
+        yield Slowdown(ranks, *(ratios if ranks != fewest else (1.0, 1.0)))
+
+
+def _median_ratio(measured: Sequence[float], fitted: Floats) -> float:
+    ratios = [value / other for value, other in zip(measured, fitted.tolist(), strict=True) if other > 0]
+    return statistics.median(ratios) if ratios else 1.0
+
+
+def _quality(shapes: BatchShapes, measured: Sequence[float], fitted: Floats) -> FitQuality:
+    alike: dict[tuple[float, float, float], list[tuple[float, float]]] = defaultdict(list)
+    keys = zip(shapes.sequences.tolist(), shapes.length.tolist(), shapes.steps.tolist(), strict=True)
+    for key, value, other in zip(keys, measured, fitted.tolist(), strict=True):
+        alike[key].append((value, other))
+    errors = []
+    for pairs in alike.values():
+        value = statistics.median(value for value, _ in pairs)
+        errors.append(abs(pairs[0][1] / value - 1) if value else 0.0)
+    return FitQuality(len(errors), statistics.median(errors), max(errors))

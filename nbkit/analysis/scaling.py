@@ -1,0 +1,182 @@
+"""Scaling: how much faster more ranks are, how sure that is, and what keeps them from being faster.
+
+Speed-up on n ranks is S = T_1 / T_n, parallel efficiency E = S / n (Amdahl, 1967; Eager,
+Zahorjan and Lazowska, "Speedup versus efficiency in parallel systems", 1989), T the wall
+time of the same prompts with the same settings: strong scaling. Where nothing was
+measured on one rank, the fewest ranks m stand for it: S = m T_m / T_n.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nbkit.analysis.cost_model import CostModel, resolved_dtype
+from nbkit.analysis.lost_time import LostTime, lost_time
+from nbkit.errors import InputError
+from nbkit.records import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over repeats: the median, and the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of one or more values."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def times(self, factor: float) -> Spread:
+        """Every value times a factor of 0 or more."""
+        return Spread(self.median * factor, self.low * factor, self.high * factor)
+
+    def in_words(self, digits: int = 2) -> str:
+        """``1.87 (1.80 to 1.92)``, or the one value where there is no spread."""
+        if self.low == self.high:
+            return f"{self.median:.{digits}f}"
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPoint:
+    """What a number of ranks brought.
+
+    ``wall_s`` in seconds; ``speed_up`` and ``efficiency`` (0 to 1, or more) are against the
+    fewest ranks, repeat by repeat, so that a machine that drifts is in both halves of a
+    ratio. ``lost`` is the account of the run whose wall time is the median, ``gap`` that account
+    against the fewest ranks'.
+    """
+
+    ranks: int
+    repeats: int
+    wall_s: Spread
+    tokens_per_second: Spread
+    speed_up: Spread
+    efficiency: Spread
+    lost: LostTime
+    gap: LostTime
+
+
+def series(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by what they have in common but for the number of ranks: a label in words to its runs.
+
+    A label names only what is not the same in all runs: the engine with its batch size,
+    the dtype, the schedule, ... Runs that were stopped are left out.
+    """
+    complete = [run for run in runs if run.is_complete]
+    described = [_choices(run) for run in complete]
+    differing = [key for key in _CHOICES if len({each[key] for each in described}) > 1]
+    by_label: dict[str, list[Run]] = defaultdict(list)
+    for run, choices in zip(complete, described, strict=True):
+        by_label[", ".join(choices[key] for key in differing) or choices["engine"]].append(run)
+    return dict(by_label)
+
+
+def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[ScalingPoint]:
+    """One point a number of ranks, from the fewest on.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Of the same prompts with the same settings, on several numbers of ranks, in the
+        order in which they were measured. One of the lists that ``series`` gives.
+    model : CostModel, optional
+        What batches should take; left out, it is fitted to these runs. One that is fitted
+        to more batch sizes tells fixed seconds from those of each sequence better.
+
+    Raises
+    ------
+    InputError
+        The runs differ in more than the number of ranks, one was stopped, or there are none.
+    """
+    _check_alike(runs)
+    model = model or CostModel.fit(runs)
+    by_ranks: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_ranks[run.world_size].append(run)
+    fewest = min(by_ranks)
+    reference = _median_run(by_ranks[fewest])
+    return [_point(by_ranks[ranks], by_ranks[fewest], reference, model) for ranks in sorted(by_ranks)]
+
+
+def best_model(runs: Sequence[Run], of: Run) -> CostModel:
+    """The cost model fitted to all runs of the same model, engine and dtype as one run."""
+    kind = (of.settings.model, of.settings.engine, resolved_dtype(of))
+    return CostModel.fit([r for r in runs if (r.settings.model, r.settings.engine, resolved_dtype(r)) == kind])
+
+
+def explain(point: ScalingPoint) -> str:
+    """In a sentence: how far a point is from ideal, and the largest reasons."""
+    gap = point.gap
+    if gap.wall_s <= 0.02 * point.wall_s.median:
+        return f"{point.ranks} ranks are {point.speed_up.median:.2f} times as fast: what {point.ranks} ranks can be."
+    reasons = sorted(gap.losses.items(), key=lambda item: -item[1])
+    named = [f"{name} ({seconds:.2f} s)" for name, seconds in reasons if seconds > 0.1 * gap.wall_s][:3]
+    return (
+        f"{point.ranks} ranks are {point.speed_up.median:.2f} times as fast: {gap.wall_s:.2f} s slower than "
+        f"{point.ranks} times would be, for {', '.join(named)}."
+    )
+
+
+_CHOICES = ("engine", "dtype", "schedule", "new tokens", "end", "padding", "model", "prompts")
+
+
+def _choices(run: Run) -> dict[str, str]:
+    asked = run.settings
+    batch = "" if asked.engine == "simple" else f", batch size {asked.batch_size}"
+    return {
+        "engine": f"{asked.engine}{batch}",
+        "dtype": resolved_dtype(run),
+        "schedule": f"{asked.split}, {asked.order.replace('_', ' ')}",
+        "new tokens": f"{asked.max_new_tokens} new tokens",
+        "end": "past the end" if asked.ignore_eos else "to the end",
+        "padding": f"padded to {asked.pad_to_multiple_of}",
+        "model": asked.model,
+        "prompts": f"{len(run.prompts)} prompts",
+    }
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise InputError("there are no runs to compare; run a sweep with several numbers of ranks first.")
+    stopped = sum(not run.is_complete for run in runs)
+    if stopped:
+        raise InputError(f"{stopped} of these runs were stopped before their end; compare complete runs only.")
+    for run in runs:
+        settings = dataclasses.replace(run.settings, dtype=runs[0].settings.dtype)
+        if settings != runs[0].settings or run.prompts != runs[0].prompts or _differs_in_dtype(run, runs[0]):
+            raise InputError(
+                "these runs differ in more than the number of ranks; group them with nbkit.analysis.scaling.series."
+            )
+
+
+def _differs_in_dtype(run: Run, other: Run) -> bool:
+    return resolved_dtype(run) != resolved_dtype(other)
+
+
+def _median_run(runs: Sequence[Run]) -> Run:
+    return sorted(runs, key=lambda run: run.wall_s)[(len(runs) - 1) // 2]
+
+
+def _point(runs: Sequence[Run], reference: Sequence[Run], median: Run, model: CostModel) -> ScalingPoint:
+    ranks, fewest = runs[0].world_size, reference[0].world_size
+    ratios = [fewest * one.wall_s / run.wall_s for one, run in zip(reference, runs, strict=False) if run.wall_s]
+    speed_up = Spread.of(ratios or [0.0])
+    lost = lost_time(_median_run(runs), model)
+    return ScalingPoint(
+        ranks=ranks,
+        repeats=len(runs),
+        wall_s=Spread.of([run.wall_s for run in runs]),
+        tokens_per_second=Spread.of([run.tokens_per_second for run in runs]),
+        speed_up=speed_up,
+        efficiency=speed_up.times(1 / ranks),
+        lost=lost,
+        gap=lost.minus(lost_time(median, model)),
+    )

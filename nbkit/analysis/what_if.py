@@ -1,0 +1,225 @@
+"""What if: the run that any number of ranks and prompts would make, by a cost model.
+
+The prompts are dealt by ``nbkit.schedule``, the code that the ranks themselves call; only
+the seconds of a batch are the model's instead of a device's. In the dynamic split the
+rank that is free first takes the next batch.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from nbkit import schedule
+from nbkit.analysis.batch_shapes import BatchShapes, Floats
+from nbkit.analysis.cost_model import CostModel
+from nbkit.errors import InputError
+from nbkit.prompts import draw_lengths
+from nbkit.records import Run
+from nbkit.settings import Settings
+
+DRAWN = 10_000
+"""So many lengths are drawn; a larger workload repeats them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is asked for: ``prompt_tokens`` and ``new_tokens`` of each prompt, both of shape (prompts,)."""
+
+    prompt_tokens: npt.NDArray[np.int64]
+    new_tokens: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, run: Run) -> Workload:
+        """The lengths of the prompts and outputs that a complete run had."""
+        return cls(np.array(run.prompt_tokens), np.array(run.new_tokens))
+
+    @classmethod
+    def drawn(
+        cls,
+        prompts: int,
+        prompt_tokens: int,
+        new_tokens: int,
+        prompt_distribution: str = "constant",
+        new_distribution: str = "constant",
+    ) -> Workload:
+        """Lengths from distributions, by their means in tokens; see ``nbkit.prompts.LENGTH_DISTRIBUTIONS``.
+
+        Raises
+        ------
+        InputError
+            A number is not a whole number of at least 1, or there is no such distribution.
+        """
+        return cls(
+            _repeated(prompts, prompt_tokens, prompt_distribution, seed=0),
+            _repeated(prompts, new_tokens, new_distribution, seed=1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.prompt_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a simulated run would be. Seconds count from its begin.
+
+    ``tokens_per_second`` counts tokens that users get. ``mean_ttft_s`` is the time to first
+    token from a batch's begin, as in a Run; ``mean_first_token_s`` is from the run's begin,
+    so it holds what a prompt waits until its batch is taken. ``mean_tpot_s`` is the time per
+    output token. ``busy`` is the share of the ranks' time in which they have a batch, 0 to 1.
+    """
+
+    ranks: int
+    settings: Settings
+    prompts: int
+    wall_s: float
+    tokens_per_second: float
+    mean_ttft_s: float
+    mean_first_token_s: float
+    mean_tpot_s: float
+    busy: float
+    batches: int
+    gather_s: float
+
+    @property
+    def gpu_hours(self) -> float:
+        """Ranks times wall time, in hours: what a cloud bills if each rank has a GPU."""
+        return self.ranks * self.wall_s / 3600
+
+
+def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: int) -> Forecast:
+    """The run that ``ranks`` ranks would make of a workload.
+
+    Parameters
+    ----------
+    model : CostModel
+        Fitted to runs of the engine that ``settings`` name, in the dtype of interest.
+    workload : Workload
+        At least one prompt.
+    settings : Settings
+        ``batch_size``, ``split``, ``order`` and ``pad_to_multiple_of`` take effect;
+        lengths are the workload's.
+    ranks : int
+        At least 1.
+
+    Raises
+    ------
+    InputError
+        There is no prompt, no rank, or the model was fitted to another engine.
+    """
+    _check(model, workload, settings, ranks)
+    dealt, owner = _deal(workload, settings, ranks)
+    shapes = _shapes(dealt, workload, settings)
+    slow = model.slowdown_at(ranks)
+    prefill_s, decode_s = model.prefill_s(shapes) * slow.prefill, model.decode_s(shapes) * slow.decode
+    tokenize_s = _per_token_s(model.tokenize_s, shapes.prompt_tokens)
+    detokenize_s = _per_token_s(model.detokenize_s, shapes.new_tokens)
+    batch_s = tokenize_s + prefill_s + decode_s + detokenize_s + model.between_s
+    order_s = _order_s(model, workload, settings, ranks)
+    begin_s, done_s = _begins(batch_s, owner, ranks, order_s)
+    gather_s = model.gather_s(ranks, len(workload))
+    wall_s = float(done_s.max()) + gather_s
+    first_token_s = tokenize_s + prefill_s
+    prompts = len(workload)
+    return Forecast(
+        ranks=ranks,
+        settings=settings,
+        prompts=prompts,
+        wall_s=wall_s,
+        tokens_per_second=float(workload.new_tokens.sum()) / wall_s if wall_s else 0.0,
+        mean_ttft_s=float((first_token_s * shapes.sequences).sum()) / prompts,
+        mean_first_token_s=float(((begin_s + first_token_s) * shapes.sequences).sum()) / prompts,
+        mean_tpot_s=float(decode_s.sum() / max(1.0, shapes.decode_steps.sum())),
+        busy=float(batch_s.sum()) / (ranks * wall_s) if wall_s else 0.0,
+        batches=len(batch_s),
+        gather_s=gather_s,
+    )
+
+
+def _check(model: CostModel, workload: Workload, settings: Settings, ranks: int) -> None:
+    if not len(workload):
+        raise InputError("a workload needs at least one prompt.")
+    if not isinstance(ranks, int) or isinstance(ranks, bool) or ranks < 1:
+        raise InputError(f"ranks must be a whole number of at least 1, not {ranks!r}.")
+    if settings.engine != model.engine:
+        raise InputError(
+            f"the cost model was fitted to the engine {model.engine}, not {settings.engine}; fit one to runs of "
+            f"{settings.engine}."
+        )
+
+
+def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[list[schedule.Indices], list[int] | None]:
+    """All batches, and in the static split the rank of each; by rank then, in the order it takes them."""
+    lengths = workload.prompt_tokens if settings.order == "by_length" else None
+    prompts = len(workload)
+
+    def cut(places: range) -> list[schedule.Indices]:
+        own = None if lengths is None else lengths[places.start : places.stop]
+        return schedule.batches(places, settings.prompts_a_batch, own)
+
+    if settings.split == "dynamic":
+        return cut(range(prompts)), None
+    shares = [cut(schedule.static_share(prompts, ranks, rank)) for rank in range(ranks)]
+    owner = [rank for rank, own in enumerate(shares) for _ in own]
+    return list(itertools.chain.from_iterable(shares)), owner
+
+
+def _shapes(dealt: Sequence[schedule.Indices], workload: Workload, settings: Settings) -> BatchShapes:
+    sizes = np.array([len(batch) for batch in dealt])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    order = np.concatenate(dealt)
+    prompt_tokens, new_tokens = workload.prompt_tokens[order], workload.new_tokens[order]
+    multiple = 1 if settings.engine == "simple" else settings.pad_to_multiple_of
+    longest = np.maximum.reduceat(prompt_tokens, starts)
+    return BatchShapes(
+        sequences=sizes.astype(np.float64),
+        length=np.ceil(longest / multiple) * multiple,
+        steps=np.maximum.reduceat(new_tokens, starts).astype(np.float64),
+        prompt_tokens=np.add.reduceat(prompt_tokens, starts).astype(np.float64),
+        new_tokens=np.add.reduceat(new_tokens, starts).astype(np.float64),
+    )
+
+
+def _begins(batch_s: Floats, owner: list[int] | None, ranks: int, order_s: float) -> tuple[Floats, Floats]:
+    """When each batch begins (batches,), and when each rank is done (ranks,)."""
+    free_s = [order_s] * ranks
+    begin_s = np.empty(len(batch_s))
+    if owner is not None:
+        for number, (rank, seconds) in enumerate(zip(owner, batch_s.tolist(), strict=True)):
+            begin_s[number] = free_s[rank]
+            free_s[rank] += seconds
+        return begin_s, np.array(free_s)
+    for number, seconds in enumerate(batch_s.tolist()):
+        begin_s[number] = heapq.heappop(free_s)
+        heapq.heappush(free_s, begin_s[number] + seconds)
+    return begin_s, np.array(free_s)
+
+
+def _order_s(model: CostModel, workload: Workload, settings: Settings, ranks: int) -> float:
+    """Seconds to count tokens for the order: of a rank's own share, or, in the dynamic split, of all prompts."""
+    if settings.order == "as_given":
+        return 0.0
+    tokens = float(workload.prompt_tokens.sum())
+    return model.tokenize_s[1] * (tokens if settings.split == "dynamic" else tokens / ranks)
+
+
+def _per_token_s(fixed_and_token_s: tuple[float, float], tokens: Floats) -> Floats:
+    fixed_s, token_s = fixed_and_token_s
+    return fixed_s + token_s * tokens
+
+
+# Drawing takes longer than simulating, and a slider asks for the same lengths again and again.
+@lru_cache(maxsize=16)
+def _drawn(count: int, mean: int, distribution: str, seed: int) -> npt.NDArray[np.int64]:
+    return np.array(draw_lengths(count, mean, distribution, seed))
+
+
+def _repeated(count: int, mean: int, distribution: str, seed: int) -> npt.NDArray[np.int64]:
+    drawn = _drawn(min(count, DRAWN) if isinstance(count, int) else count, mean, distribution, seed)
+    return np.resize(drawn, count)

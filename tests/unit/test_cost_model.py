@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from timelines import MODEL, timeline, varied_runs
+
+from nbkit.analysis.batch_shapes import BatchShapes
+from nbkit.analysis.cost_model import CostModel, Slowdown, non_negative_fit
+from nbkit.errors import InputError
+
+COEFFICIENTS = [
+    "prefill_fixed_s",
+    "prefill_position_s",
+    "prefill_square_s",
+    "step_fixed_s",
+    "step_sequence_s",
+    "step_cached_s",
+]
+
+
+def test_the_coefficients_that_made_the_runs_are_found_again():
+    model = CostModel.fit(varied_runs())
+    for name in COEFFICIENTS:
+        assert getattr(model, name) == pytest.approx(getattr(MODEL, name), rel=1e-6), name
+    assert model.quality.largest_error < 1e-9
+    assert model.slowdowns == (Slowdown(1, 1.0, 1.0),)
+
+
+def test_a_disturbed_batch_moves_the_fit_little():
+    runs = varied_runs() * 3
+    hit = runs[0].batches[0]
+    slow = dataclasses.replace(hit, decode_s=50 * hit.decode_s)
+    runs[0] = dataclasses.replace(runs[0], batches=[slow, *runs[0].batches[1:]])
+    assert CostModel.fit(runs).step_fixed_s == pytest.approx(MODEL.step_fixed_s, rel=0.01)
+
+
+def test_ranks_that_slow_each_other_down_are_measured_and_carried_on():
+    lengths, new = [5 + 7 * (i % 9) for i in range(24)], [10] * 24
+    crowded = [timeline(lengths, new, n, slower=lambda rank, n=n: 1 + 0.2 * (n - 1), batch_size=4) for n in (2, 4)]
+    model = CostModel.fit(varied_runs() + crowded)
+    assert [s.ranks for s in model.slowdowns] == [1, 2, 4]
+    assert [s.decode for s in model.slowdowns] == pytest.approx([1.0, 1.2, 1.6])
+    assert model.slowdown_at(3).prefill == pytest.approx(1.4)
+    assert model.slowdown_at(1000).decode == pytest.approx(1.6)
+
+
+def test_the_gather_grows_with_the_ranks():
+    runs = [timeline([5] * 8, [3] * 8, n, gather_s=0.01 * (n - 1), batch_size=4) for n in (1, 2, 3, 5)]
+    model = CostModel.fit(runs)
+    assert model.gather_s(1, 8) == 0
+    assert model.gather_s(9, 8) == pytest.approx(0.08)
+
+
+def test_a_model_is_of_one_engine_and_dtype():
+    simple = timeline([5] * 4, [3] * 4, 1, engine="simple")
+    with pytest.raises(InputError, match=r"not of several: .*batched.*simple"):
+        CostModel.fit([*varied_runs(), simple])
+    with pytest.raises(InputError, match="no finished batches"):
+        CostModel.fit([])
+
+
+def test_batches_of_one_token_fit_a_prefill_and_no_decode():
+    model = CostModel.fit([timeline([5, 9, 30], [1, 1, 1], 1, batch_size=2)])
+    assert model.step_fixed_s == model.step_sequence_s == model.step_cached_s == 0
+    assert model.prefill_fixed_s > 0
+
+
+positive = st.floats(1e-6, 10)
+
+
+@given(st.lists(st.tuples(positive, positive, positive), min_size=1, max_size=12), st.lists(positive, min_size=12))
+def test_no_coefficient_is_negative_and_none_at_all_is_never_better(rows, values):
+    terms, measured = np.array(rows), np.array(values[: len(rows)])
+    found = non_negative_fit(terms, measured)
+    assert (found >= 0).all()
+    errors = terms @ found / measured - 1
+    assert (errors**2).sum() <= len(rows) + 1e-9
+    # At the minimum the gradient is 0 for what is used and not below 0 for what is not (Karush, Kuhn and Tucker).
+    gradient = (terms / measured[:, None]).T @ errors
+    scale = np.linalg.norm(terms / measured[:, None], axis=0)
+    assert (gradient >= -1e-4 * scale * np.sqrt(len(rows))).all()
+
+
+@given(st.integers(1, 64), st.integers(1, 500), st.integers(1, 200))
+def test_a_larger_batch_never_takes_less(sequences, length, steps):
+    def one(s, p, m):
+        shape = BatchShapes(*(np.array([float(v)]) for v in (s, p, m, s * p, s * m)))
+        return float((MODEL.prefill_s(shape) + MODEL.decode_s(shape))[0])
+
+    base = one(sequences, length, steps)
+    assert one(sequences + 1, length, steps) >= base
+    assert one(sequences, length + 1, steps) >= base
+    assert one(sequences, length, steps + 1) >= base
