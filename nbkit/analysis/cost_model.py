@@ -25,6 +25,9 @@ from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.errors import InputError
 from nbkit.records import BatchRecord, Run
 
+PREFILL_COEFFICIENTS = ("prefill_fixed_s", "prefill_position_s", "prefill_square_s")
+DECODE_COEFFICIENTS = ("step_fixed_s", "step_sequence_s", "step_cached_s")
+
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
@@ -95,35 +98,31 @@ class CostModel:
         decode = _fit_medians(_decode_terms(shapes), [b.decode_s for b in batches])
         tokenize = _fit_medians(_per_token(shapes.prompt_tokens), [b.tokenize_s for b in batches])
         detokenize = _fit_medians(_per_token(shapes.new_tokens), [b.detokenize_s for b in batches])
-        gather = _fit_gather(runs)
+        gather_rank_s, gather_prompt_s = _fit_gather(runs)
         compute_s = [b.prefill_s + b.decode_s for b in batches]
         fitted_s = _prefill_terms(shapes) @ prefill + _decode_terms(shapes) @ decode
         return cls(
             engine=engine,
             dtype=dtype,
-            prefill_fixed_s=prefill[0],
-            prefill_position_s=prefill[1],
-            prefill_square_s=prefill[2],
-            step_fixed_s=decode[0],
-            step_sequence_s=decode[1],
-            step_cached_s=decode[2],
+            **dict(zip(PREFILL_COEFFICIENTS, prefill, strict=True)),
+            **dict(zip(DECODE_COEFFICIENTS, decode, strict=True)),
             tokenize_s=(tokenize[0], tokenize[1]),
             detokenize_s=(detokenize[0], detokenize[1]),
             between_s=statistics.median(_between_s(run) for run in reference),
-            gather_rank_s=gather[0],
-            gather_prompt_s=gather[1],
+            gather_rank_s=gather_rank_s,
+            gather_prompt_s=gather_prompt_s,
             slowdowns=tuple(_slowdowns(runs, prefill, decode)),
             quality=_quality(shapes, compute_s, fitted_s),
         )
 
     def prefill_s(self, shapes: BatchShapes) -> Floats:
         """Seconds of each batch's prefill, the first new token included, on an undisturbed rank; shape (batches,)."""
-        coefficients = [self.prefill_fixed_s, self.prefill_position_s, self.prefill_square_s]
+        coefficients = [getattr(self, name) for name in PREFILL_COEFFICIENTS]
         return np.asarray(_prefill_terms(shapes) @ np.array(coefficients))
 
     def decode_s(self, shapes: BatchShapes) -> Floats:
         """Seconds of the decode steps of each batch on an undisturbed rank; shape (batches,)."""
-        coefficients = [self.step_fixed_s, self.step_sequence_s, self.step_cached_s]
+        coefficients = [getattr(self, name) for name in DECODE_COEFFICIENTS]
         return np.asarray(_decode_terms(shapes) @ np.array(coefficients))
 
     def fixed_s(self, shapes: BatchShapes) -> Floats:
@@ -209,18 +208,18 @@ def _per_token(tokens: Floats) -> Floats:
     return np.stack([np.ones_like(tokens), tokens], axis=1)
 
 
-def _fit_medians(terms: Floats, seconds: Iterable[float]) -> Floats:
+def _fit_medians(terms: Floats, seconds: Iterable[float]) -> list[float]:
     """Fit to the medians over rows that are alike: one batch that something disturbed then counts little."""
     alike: dict[tuple[float, ...], list[float]] = defaultdict(list)
     for row, value in zip(terms.tolist(), seconds, strict=True):
         alike[tuple(row)].append(value)
     rows = {row: statistics.median(values) for row, values in alike.items() if any(row)}
     if not rows:
-        return np.zeros(terms.shape[1])
-    return non_negative_fit(np.array(list(rows)), np.array(list(rows.values())))
+        return [0.0] * terms.shape[1]
+    return [float(found) for found in non_negative_fit(np.array(list(rows)), np.array(list(rows.values())))]
 
 
-def _fit_gather(runs: Sequence[Run]) -> Floats:
+def _fit_gather(runs: Sequence[Run]) -> list[float]:
     several = [run for run in runs if run.world_size > 1 and run.ranks]
     terms = np.array([(run.world_size - 1, run.finished_prompts) for run in several], dtype=np.float64)
     return _fit_medians(terms.reshape(-1, 2), [statistics.mean(r.gather_s for r in run.ranks) for run in several])
@@ -235,7 +234,7 @@ def _between_s(run: Run) -> float:
     return max(0.0, statistics.median(gaps)) if gaps else 0.0
 
 
-def _slowdowns(runs: Sequence[Run], prefill: Floats, decode: Floats) -> Iterable[Slowdown]:
+def _slowdowns(runs: Sequence[Run], prefill: list[float], decode: list[float]) -> Iterable[Slowdown]:
     by_ranks: dict[int, list[BatchRecord]] = defaultdict(list)
     for run in runs:
         by_ranks[run.world_size] += run.batches

@@ -1,0 +1,126 @@
+"""Does the simulation meet reality? Wall times that a fitted cost model foresees, against measured ones.
+
+Settings to fit on and settings that are held out are measured in one shuffled sequence, so
+that a machine that drifts is no one's advantage. The model is fitted to the former alone;
+each of the latter is simulated with the schedule's own code and the lengths that its
+prompts and outputs turned out to have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from comparison import describe_ranks, print_table, result_path, write_result
+
+import nbkit
+from nbkit.analysis.cost_model import CostModel
+from nbkit.analysis.what_if import Workload, simulate
+
+TARGET = 0.1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Prompts and settings, to fit on or held out."""
+
+    name: str
+    prompts: tuple[str, ...]
+    asked: nbkit.Settings
+    is_held_out: bool
+
+
+def settings(dtype: str) -> list[Setting]:
+    """What the model is fitted on: three batch sizes, two lengths; and five settings that differ from these."""
+
+    def setting(name: str, n: int, words: int, held_out: bool, **asked: Any) -> Setting:
+        prompts = nbkit.synthetic_prompts(n, words, "lognormal", seed=words + n)
+        return Setting(name, tuple(prompts), nbkit.Settings(dtype=dtype, **asked), held_out)
+
+    fit = {"held_out": False, "ignore_eos": True}
+    return [
+        setting("batch size 1", 6, 20, batch_size=1, max_new_tokens=16, **fit),
+        setting("batch size 4", 16, 20, batch_size=4, max_new_tokens=16, **fit),
+        setting("batch size 16", 40, 20, batch_size=16, max_new_tokens=16, **fit),
+        setting("batch size 16, longer", 32, 60, batch_size=16, max_new_tokens=32, **fit),
+        setting("batch size 8", 40, 20, True, batch_size=8, max_new_tokens=24, ignore_eos=True),
+        setting("batch size 12, other lengths", 50, 35, True, batch_size=12, max_new_tokens=20, ignore_eos=True),
+        setting("by length", 48, 30, True, batch_size=16, max_new_tokens=16, ignore_eos=True, order="by_length"),
+        setting(
+            "dynamic, by length, small batches",
+            *(36, 30, True),
+            batch_size=6,
+            max_new_tokens=16,
+            ignore_eos=True,
+            split="dynamic",
+            order="by_length",
+        ),
+        setting("to the end of each text", 32, 20, True, batch_size=8, max_new_tokens=32),
+    ]
+
+
+def measure(
+    workers: nbkit.Workers, chosen: Sequence[Setting], counts: Sequence[int], rounds: int
+) -> dict[tuple[Setting, int], list[nbkit.Run]]:
+    """Every setting on every number of ranks once a round, in an order shuffled anew for each round."""
+    dice = random.Random(0)
+    runs: dict[tuple[Setting, int], list[nbkit.Run]] = {(s, n): [] for s in chosen for n in counts}
+    for number in range(rounds):
+        for setting, ranks in dice.sample(list(runs), k=len(runs)):
+            run = workers.generate(list(setting.prompts), setting.asked, ranks=ranks)
+            runs[setting, ranks].append(run)
+        print(f"round {number + 1} of {rounds} measured", file=sys.stderr, flush=True)
+    return runs
+
+
+def hold_against(model: CostModel, setting: Setting, ranks: int, runs: Sequence[nbkit.Run]) -> dict[str, Any]:
+    """One held-out setting: the measured wall times, the simulated one, and the error."""
+    simulated_s = simulate(model, Workload.of(runs[0]), setting.asked, ranks).wall_s
+    measured_s = [run.wall_s for run in runs]
+    median_s = statistics.median(measured_s)
+    return {
+        "setting": setting.name,
+        "ranks": ranks,
+        "measured s": median_s,
+        "lowest s": min(measured_s),
+        "highest s": max(measured_s),
+        "simulated s": simulated_s,
+        "error %": 100 * (simulated_s / median_s - 1),
+        "useful tokens/s": runs[0].total_new_tokens / median_s,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out")
+    options = parser.parse_args()
+    path = result_path(options.out, "what_if")
+    chosen = settings(options.dtype)
+    with nbkit.Workers(max(options.ranks)) as workers:
+        ranks_described = describe_ranks(workers)
+        workers.generate(nbkit.first_lines(2 * len(ranks_described)), dtype=options.dtype, max_new_tokens=4)
+        runs = measure(workers, chosen, options.ranks, options.rounds)
+    model = CostModel.fit([run for (setting, _), own in runs.items() if not setting.is_held_out for run in own])
+    rows = [hold_against(model, s, ranks, own) for (s, ranks), own in runs.items() if s.is_held_out]
+    print_table("held out", rows)
+    worst = max(abs(row["error %"]) for row in rows)
+    print(f"\nlargest error {worst:.1f}%; fitted batches: {asdict(model.quality)}")
+    write_result(
+        path,
+        "Does the simulation meet reality, on settings that the cost model was not fitted on?",
+        vars(options),
+        {"ranks": ranks_described, "largest_error_percent": worst, "held_out": rows, "cost_model": asdict(model)},
+    )
+    return int(worst > 100 * TARGET)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
