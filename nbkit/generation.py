@@ -85,7 +85,11 @@ def generate_on_rank(
     work = _Work(rank, accelerator, prompts, settings, working) if has_part else None
     accelerator.wait_for_everyone()
     begin_s = rank.elapsed_s
-    outputs = work.run(begin_s) if work else []
+    lengths = work.count_tokens() if work and settings.order == "by_length" else []
+    if settings.order == "by_length" and settings.split == "dynamic":
+        lengths = gather_object(lengths)
+    ordered_s = rank.elapsed_s
+    outputs = work.run(begin_s, lengths or None) if work else []
     done_s = rank.elapsed_s
     accelerator.wait_for_everyone()
     everyone_s = rank.elapsed_s
@@ -104,7 +108,7 @@ def generate_on_rank(
         waiting_s=everyone_s - done_s,
         gather_s=end_s - everyone_s,
         gathered_prompts=len(gathered),
-        order_s=work.order_s if work else 0.0,
+        order_s=ordered_s - begin_s,
     )
 
 
@@ -121,15 +125,22 @@ class _Work:
         self._share = schedule.static_share(len(prompts), working, self._place)
         self.loaded, self.load_s = rank.load_model(settings.model, settings.dtype, accelerator.device)
         self._engine = make_engine(settings, self.loaded)
-        self.order_s = 0.0
         check_lengths([self._prompt(place) for place in self._share], self.loaded, settings)
 
-    def run(self, begin_s: float) -> list[Output]:
-        """Generate, telling the notebook of each batch; the outputs, in the order they were made."""
+    def count_tokens(self) -> list[int]:
+        """Tokens of each prompt of the rank's share."""
+        texts = [self._prompts[place] for place in self._share]
+        return [len(ids) for ids in self.loaded.tokenizer(texts).input_ids] if texts else []
+
+    def run(self, begin_s: float, lengths: list[int] | None) -> list[Output]:
+        """Generate, telling the notebook of each batch; the outputs, in the order they were made.
+
+        ``lengths`` are those of the rank's share, in the dynamic split those of all prompts.
+        """
         is_static = self._settings.split == "static"
         self._rank.emit(ShareBegun(len(self._share) if is_static else None, self.load_s, begin_s))
-        batches = self._batches(self._share if is_static else range(len(self._prompts)))
-        self.order_s = self._rank.elapsed_s - begin_s
+        places = self._share if is_static else range(len(self._prompts))
+        batches = schedule.batches(places, self._settings.prompts_a_batch, lengths)
         mine = iter(batches) if is_static else schedule.taken_in_turn(batches, self._rank.tickets())
         outputs: list[Output] = []
         drawn = ([self._prompt(int(place)) for place in batch] for batch in mine)
@@ -138,13 +149,6 @@ class _Work:
             outputs.extend(batch.outputs)
         self._rank.emit(ShareDone())
         return outputs
-
-    def _batches(self, places: range) -> list[schedule.Indices]:
-        lengths = None
-        if self._settings.order == "by_length" and len(places):
-            texts = [self._prompts[place] for place in places]
-            lengths = [len(ids) for ids in self.loaded.tokenizer(texts).input_ids]
-        return schedule.batches(places, self._settings.prompts_a_batch, lengths)
 
     def _prompt(self, place: int) -> Prompt:
         return Prompt(place, self._prompts[place])

@@ -7,12 +7,36 @@ simulation to predict. Indices are places in the user's list of prompts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
 """Places in the list of prompts, shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Prompts cut into batches, each a part of one list; iterates over the batches.
+
+    ``places`` has the shape (n,), ``starts`` the shape (batches,): where in ``places`` each begins.
+    """
+
+    places: Indices
+    starts: Indices
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, number: int) -> Indices:
+        if number >= len(self):
+            raise IndexError(f"there are {len(self)} batches, so none has the number {number}.")
+        end = self.starts[number + 1] if number + 1 < len(self) else None
+        return self.places[self.starts[number] : end]
+
+    def __iter__(self) -> Iterator[Indices]:
+        return (self[number] for number in range(len(self)))
 
 
 def static_share(count: int, ranks: int, rank: int) -> range:
@@ -28,7 +52,9 @@ def static_share(count: int, ranks: int, rank: int) -> range:
     return range(begin, begin + each + (rank < left_over))
 
 
-def batches(places: Sequence[int] | Indices, batch_size: int, lengths: Sequence[int] | Indices | None = None) -> list[Indices]:
+def batches(
+    places: Sequence[int] | Indices, batch_size: int, lengths: Sequence[int] | Indices | None = None
+) -> Batches:
     """Cut prompts into batches of ``batch_size``; the last may be smaller.
 
     Parameters
@@ -46,10 +72,10 @@ def batches(places: Sequence[int] | Indices, batch_size: int, lengths: Sequence[
     ordered = np.asarray(places, dtype=np.int64)
     if lengths is not None:
         ordered = ordered[np.argsort(-np.asarray(lengths), kind="stable")]
-    return list(np.split(ordered, range(batch_size, len(ordered), batch_size))) if len(ordered) else []
+    return Batches(ordered, np.arange(0, len(ordered), batch_size, dtype=np.int64))
 
 
-def taken_in_turn(batches: Sequence[Indices], next_number: Iterator[int]) -> Iterator[Indices]:
+def taken_in_turn(batches: Batches, next_number: Iterator[int]) -> Iterator[Indices]:
     """The batches that one rank takes in the dynamic split: it draws the next number that nobody has."""
     for number in next_number:
         if number >= len(batches):

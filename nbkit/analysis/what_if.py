@@ -8,8 +8,6 @@ rank that is free first takes the next batch.
 from __future__ import annotations
 
 import heapq
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -154,59 +152,58 @@ def _check(model: CostModel, workload: Workload, settings: Settings, ranks: int)
         )
 
 
-def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[list[schedule.Indices], list[int] | None]:
+def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[schedule.Batches, schedule.Indices | None]:
     """All batches, and in the static split the rank of each; by rank then, in the order it takes them."""
     lengths = workload.prompt_tokens if settings.order == "by_length" else None
     prompts = len(workload)
 
-    def cut(places: range) -> list[schedule.Indices]:
+    def cut(places: range) -> schedule.Batches:
         own = None if lengths is None else lengths[places.start : places.stop]
         return schedule.batches(places, settings.prompts_a_batch, own)
 
     if settings.split == "dynamic":
         return cut(range(prompts)), None
-    shares = [cut(schedule.static_share(prompts, ranks, rank)) for rank in range(ranks)]
-    owner = [rank for rank, own in enumerate(shares) for _ in own]
-    return list(itertools.chain.from_iterable(shares)), owner
+    places = [schedule.static_share(prompts, ranks, rank) for rank in range(ranks)]
+    shares = [cut(own) for own in places]
+    starts = [share.starts + own.start for share, own in zip(shares, places, strict=True)]
+    dealt = schedule.Batches(np.concatenate([share.places for share in shares]), np.concatenate(starts))
+    return dealt, np.repeat(np.arange(ranks), [len(share) for share in shares])
 
 
-def _shapes(dealt: Sequence[schedule.Indices], workload: Workload, settings: Settings) -> BatchShapes:
-    sizes = np.array([len(batch) for batch in dealt])
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    order = np.concatenate(dealt)
-    prompt_tokens, new_tokens = workload.prompt_tokens[order], workload.new_tokens[order]
+def _shapes(dealt: schedule.Batches, workload: Workload, settings: Settings) -> BatchShapes:
+    prompt_tokens, new_tokens = workload.prompt_tokens[dealt.places], workload.new_tokens[dealt.places]
     multiple = 1 if settings.engine == "simple" else settings.pad_to_multiple_of
-    longest = np.maximum.reduceat(prompt_tokens, starts)
+    longest = np.maximum.reduceat(prompt_tokens, dealt.starts)
     return BatchShapes(
-        sequences=sizes.astype(np.float64),
+        sequences=np.diff(dealt.starts, append=len(dealt.places)).astype(np.float64),
         length=np.ceil(longest / multiple) * multiple,
-        steps=np.maximum.reduceat(new_tokens, starts).astype(np.float64),
-        prompt_tokens=np.add.reduceat(prompt_tokens, starts).astype(np.float64),
-        new_tokens=np.add.reduceat(new_tokens, starts).astype(np.float64),
+        steps=np.maximum.reduceat(new_tokens, dealt.starts).astype(np.float64),
+        prompt_tokens=np.add.reduceat(prompt_tokens, dealt.starts).astype(np.float64),
+        new_tokens=np.add.reduceat(new_tokens, dealt.starts).astype(np.float64),
     )
 
 
-def _begins(batch_s: Floats, owner: list[int] | None, ranks: int, order_s: float) -> tuple[Floats, Floats]:
+def _begins(batch_s: Floats, owner: schedule.Indices | None, ranks: int, order_s: float) -> tuple[Floats, Floats]:
     """When each batch begins (batches,), and when each rank is done (ranks,)."""
-    free_s = [order_s] * ranks
-    begin_s = np.empty(len(batch_s))
     if owner is not None:
-        for number, (rank, seconds) in enumerate(zip(owner, batch_s.tolist(), strict=True)):
-            begin_s[number] = free_s[rank]
-            free_s[rank] += seconds
-        return begin_s, np.array(free_s)
-    for number, seconds in enumerate(batch_s.tolist()):
-        begin_s[number] = heapq.heappop(free_s)
-        heapq.heappush(free_s, begin_s[number] + seconds)
-    return begin_s, np.array(free_s)
+        done_s = np.bincount(owner, weights=batch_s, minlength=ranks)
+        before_rank_s = np.cumsum(done_s) - done_s
+        begin_s = order_s + np.cumsum(batch_s) - batch_s - before_rank_s[owner]
+        return np.asarray(begin_s), np.asarray(order_s + done_s)
+    free_s = [order_s] * ranks
+    begins_s = []
+    for seconds in batch_s.tolist():
+        begins_s.append(free_s[0])
+        heapq.heapreplace(free_s, free_s[0] + seconds)
+    return np.array(begins_s), np.array(free_s)
 
 
 def _order_s(model: CostModel, workload: Workload, settings: Settings, ranks: int) -> float:
-    """Seconds to count tokens for the order: of a rank's own share, or, in the dynamic split, of all prompts."""
+    """Seconds to count tokens for the order, each rank its share; in the dynamic split the counts are gathered."""
     if settings.order == "as_given":
         return 0.0
-    tokens = float(workload.prompt_tokens.sum())
-    return model.tokenize_s[1] * (tokens if settings.split == "dynamic" else tokens / ranks)
+    counting_s = model.tokenize_s[1] * float(workload.prompt_tokens.sum()) / ranks
+    return counting_s + (model.gather_s(ranks, len(workload)) if settings.split == "dynamic" else 0.0)
 
 
 def _per_token_s(fixed_and_token_s: tuple[float, float], tokens: Floats) -> Floats:

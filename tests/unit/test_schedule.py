@@ -26,7 +26,7 @@ def test_batches_in_the_order_given_are_the_prompts_cut(begin, count, batch_size
     places = range(begin, begin + count)
     cut = batches(places, batch_size)
     assert [int(place) for batch in cut for place in batch] == list(places)
-    assert all(len(batch) == batch_size for batch in cut[:-1])
+    assert all(len(batch) == batch_size for batch in list(cut)[:-1])
     assert all(1 <= len(batch) <= batch_size for batch in cut)
 
 
