@@ -39,8 +39,8 @@ RTX_3090 = DeviceSpeed(
     dtype="bfloat16",
     bytes_per_s=936e9,
     flops_per_s=71e12,
-    source="NVIDIA Ampere GA102 GPU architecture whitepaper, 2021: 936 GB/s; 71 TFLOP/s, bfloat16 on tensor cores, "
-    "dense, accumulated in float32",
+    source="NVIDIA Ampere GA102 GPU architecture whitepaper V2, Appendix A: 936 GB/s; 71 TFLOP/s, "
+    "bfloat16 on tensor cores, dense, accumulated in float32",
 )
 
 

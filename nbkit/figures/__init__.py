@@ -9,6 +9,8 @@ from nbkit.figures.headline import headline
 from nbkit.figures.latency import latency, latency_points
 from nbkit.figures.load import load_over_time, load_traces
 from nbkit.figures.machine_picture import machine_picture
+from nbkit.figures.published import published_rounds, published_seconds_per_prompt
+from nbkit.figures.roofline import roofline
 from nbkit.figures.style import PART_COLOURS, rank_colour
 from nbkit.figures.throughput import throughput_lines, throughput_over_time
 from nbkit.figures.timeline import TIMELINE_PARTS, run_timeline, timeline, timeline_bars
@@ -26,7 +28,10 @@ __all__ = [
     "load_traces",
     "machine_picture",
     "overlaid_throughput",
+    "published_rounds",
+    "published_seconds_per_prompt",
     "rank_colour",
+    "roofline",
     "run_timeline",
     "throughput_lines",
     "throughput_over_time",

@@ -13,6 +13,7 @@ import nbkit
 PACKAGE = Path(__file__).parents[2] / "nbkit"
 FLOORS = [
     "errors",
+    "exercises",
     "atomic_write",
     "settings",
     "prompts",
@@ -25,12 +26,14 @@ FLOORS = [
     "embedded_models",
     "weights_size",
     "models",
+    "model_shape",
     "token_lengths",
     "engines",
     "hello",
     "generation",
     "progress",
     "workers",
+    "device_speed",
     "monitor",
     "figures",
     "report",
