@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from nbkit.prompts import FIRST_LINES, first_lines, synthetic_prompts
     from nbkit.records import Run
     from nbkit.settings import Settings
+    from nbkit.sweep import Grid, Sweep, run_sweep
     from nbkit.workers import Job, Workers, launch
 
 _HOME = {
     "FIRST_LINES": "nbkit.prompts",
+    "Grid": "nbkit.sweep",
     "InputError": "nbkit.errors",
     "Job": "nbkit.workers",
     "JobCancelled": "nbkit.errors",
@@ -27,17 +29,20 @@ _HOME = {
     "RankError": "nbkit.errors",
     "Run": "nbkit.records",
     "Settings": "nbkit.settings",
+    "Sweep": "nbkit.sweep",
     "Workers": "nbkit.workers",
     "WorkersError": "nbkit.errors",
     "first_lines": "nbkit.prompts",
     "launch": "nbkit.workers",
     "load_model": "nbkit.models:load",
     "read_prompts": "nbkit.prompt_files",
+    "run_sweep": "nbkit.sweep",
     "synthetic_prompts": "nbkit.prompts",
 }
 
 __all__ = [
     "FIRST_LINES",
+    "Grid",
     "InputError",
     "Job",
     "JobCancelled",
@@ -48,12 +53,14 @@ __all__ = [
     "RankError",
     "Run",
     "Settings",
+    "Sweep",
     "Workers",
     "WorkersError",
     "first_lines",
     "launch",
     "load_model",
     "read_prompts",
+    "run_sweep",
     "synthetic_prompts",
 ]
 __version__ = "0.1.0"

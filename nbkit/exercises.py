@@ -5,7 +5,7 @@ from __future__ import annotations
 from nbkit.errors import InputError
 
 
-def check(answer: object, correct: float, unit: str = "", within: float = 0.1, hint: str = "") -> bool:
+def check(answer: object, correct: float, unit: str = "", within: float = 0.1, hint: str = "") -> None:
     """Say whether an answer is right, and if not, on which side it is wrong.
 
     Parameters
@@ -22,11 +22,6 @@ def check(answer: object, correct: float, unit: str = "", within: float = 0.1, h
     hint : str
         Said where the answer is wrong.
 
-    Returns
-    -------
-    bool
-        Whether it is right.
-
     Raises
     ------
     InputError
@@ -34,17 +29,15 @@ def check(answer: object, correct: float, unit: str = "", within: float = 0.1, h
     """
     if answer is None or answer is ...:
         print("Not answered yet: put your number in the place of None and run the cell again.")
-        return False
+        return
     if not isinstance(answer, int | float) or isinstance(answer, bool):
         raise InputError(f"the answer must be a number, not {answer!r}.")
-    is_right = abs(answer - correct) <= within * abs(correct) + 1e-9
     said = _in_words(answer, unit)
-    if is_right:
+    if abs(answer - correct) <= within * abs(correct) + 1e-9:
         print(f"Right: {said}" + (f" (it is {_in_words(correct, unit)})." if answer != correct else "."))
     else:
         side = "low" if answer < correct else "high"
         print(f"Not yet: {said} is too {side}." + (f" {hint}" if hint else ""))
-    return is_right
 
 
 def _in_words(value: float, unit: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
+from nbkit.json_files import read_json
 from nbkit.records import Run
 
 EXPORT_VERSION = 1
@@ -79,7 +80,7 @@ def load_runs(path: str | Path) -> dict[str, Run]:
         which Run is wrong.
     """
     path = Path(path)
-    data = _read_json(path)
+    data = read_json(path, "saved Runs")
     if not isinstance(data, dict) or "runs" not in data:
         return {path.stem: _run_of(path, data)}
     if data.get("schema_version") != EXPORT_VERSION:
@@ -120,15 +121,6 @@ def _without_formula(value: Any) -> Any:
 def _check_some(runs: Mapping[str, Run]) -> None:
     if not runs:
         raise InputError("there are no Runs to export; give at least one, for example {'batched': run}.")
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, brackets too deep
-        raise InputError(f"{path} holds no saved Runs: {error}.") from None
 
 
 def _run_of(where: str | Path, data: Any) -> Run:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
+from nbkit.json_files import read_json
 from nbkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -416,14 +417,11 @@ class Run:
         InputError
             The file cannot be read or is not a Run.
         """
+        data = read_json(path, "saved Run")
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
+            return cls.from_dict(data)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, brackets too deep
-            raise InputError(f"{path} is not a saved Run: {error}.") from None
 
 
 def _evenly_by_batch(prompts: int, batches: Sequence[BatchRecord]) -> list[int]:

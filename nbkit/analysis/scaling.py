@@ -106,10 +106,18 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
     return [_point(by_ranks[ranks], by_ranks[fewest], reference, model) for ranks in sorted(by_ranks)]
 
 
+def kinds(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by what a cost model is fitted to: ``model, engine, dtype`` to its runs with finished batches."""
+    by_kind: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.batches:
+            by_kind[_kind(run)].append(run)
+    return dict(by_kind)
+
+
 def best_model(runs: Sequence[Run], of: Run) -> CostModel:
     """The cost model fitted to all runs of the same model, engine and dtype as one run."""
-    kind = (of.settings.model, of.settings.engine, resolved_dtype(of))
-    return CostModel.fit([r for r in runs if (r.settings.model, r.settings.engine, resolved_dtype(r)) == kind])
+    return CostModel.fit(kinds(runs)[_kind(of)])
 
 
 def explain(point: ScalingPoint) -> str:
@@ -123,6 +131,10 @@ def explain(point: ScalingPoint) -> str:
         f"{point.ranks} ranks are {point.speed_up.median:.2f} times as fast: {gap.wall_s:.2f} s slower than "
         f"{point.ranks} times would be, for {', '.join(named)}."
     )
+
+
+def _kind(run: Run) -> str:
+    return f"{run.settings.model}, {run.settings.engine}, {resolved_dtype(run)}"
 
 
 _CHOICES = ("engine", "dtype", "schedule", "new tokens", "end", "padding", "model", "prompts")

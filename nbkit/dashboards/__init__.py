@@ -3,5 +3,6 @@
 from nbkit.dashboards.explore import Explore
 from nbkit.dashboards.hello import Hello
 from nbkit.dashboards.monitor import Monitor
+from nbkit.dashboards.scaling import Scaling
 
-__all__ = ["Explore", "Hello", "Monitor"]
+__all__ = ["Explore", "Hello", "Monitor", "Scaling"]

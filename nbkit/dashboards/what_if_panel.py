@@ -67,7 +67,9 @@ class WhatIfPanel:
         self._offers = LiveFigure(figures.cost_and_time(None, 1.0))
         self._facts = ipywidgets.HTML()
         self._panels = {part: Panel(part) for part in (self._curve, self._time, self._offers, self._facts)}
-        self.widget = ipywidgets.VBox([_grid(self._controls()), self._status, _panel_grid(self._panels.values())])
+        self.widget = ipywidgets.VBox(
+            [_grid(self._controls()), self._status, _panel_grid(list(self._panels.values()))]
+        )
         for control in self._controls():
             control.observe(lambda _: self._on_change(), "value")
 
@@ -84,8 +86,7 @@ class WhatIfPanel:
         chosen = self._machine.value
         self._machines = dict(machines)
         self._machine.options = list(machines)
-        if chosen in machines:
-            self._machine.value = chosen
+        self._machine.value = chosen if chosen in machines else next(iter(machines))
         self._on_change()
 
     def close(self) -> None:

@@ -82,6 +82,18 @@ class WorkersControl:
         except WorkersError:  # they could not start; perhaps another number can
             return False
 
+    def get_with(self, ranks: int) -> Workers:
+        """The workers, at least so many; started again if there are fewer or a cell has closed them.
+
+        Raises
+        ------
+        WorkersError
+            Their number cannot be changed now; see ``get_resized``.
+        """
+        self.slider.max = max(self.slider.max, ranks)
+        self.slider.value = max(self.slider.value, ranks)
+        return self.get_resized()
+
     def close(self) -> None:
         """End the workers, if they are the dashboard's own."""
         if self._own is not None:

@@ -8,35 +8,48 @@ from nbkit.figures.comparison import comparison, overlaid_throughput, time_parts
 from nbkit.figures.headline import headline
 from nbkit.figures.latency import latency, latency_points
 from nbkit.figures.load import load_over_time, load_traces
+from nbkit.figures.lost_time import gap, lost_time
 from nbkit.figures.machine_picture import machine_picture
+from nbkit.figures.pareto import pareto
 from nbkit.figures.published import published_rounds, published_seconds_per_prompt
 from nbkit.figures.roofline import roofline
+from nbkit.figures.scaling import efficiency, heat_map, speed_up
 from nbkit.figures.style import PART_COLOURS, rank_colour
 from nbkit.figures.throughput import throughput_lines, throughput_over_time
 from nbkit.figures.timeline import TIMELINE_PARTS, run_timeline, timeline, timeline_bars
 from nbkit.figures.token_histogram import histogram_bars, token_histogram
+from nbkit.figures.what_if import cost_and_time, what_if, what_if_time
 
 __all__ = [
     "PART_COLOURS",
     "TIMELINE_PARTS",
     "comparison",
+    "cost_and_time",
+    "efficiency",
+    "gap",
     "headline",
+    "heat_map",
     "histogram_bars",
     "latency",
     "latency_points",
     "load_over_time",
     "load_traces",
+    "lost_time",
     "machine_picture",
     "overlaid_throughput",
+    "pareto",
     "published_rounds",
     "published_seconds_per_prompt",
     "rank_colour",
     "roofline",
     "run_timeline",
+    "speed_up",
     "throughput_lines",
     "throughput_over_time",
     "time_parts",
     "timeline",
     "timeline_bars",
     "token_histogram",
+    "what_if",
+    "what_if_time",
 ]

@@ -8,6 +8,7 @@ Ito, 2008) and hatched, stands out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -82,6 +83,14 @@ def styled(figure: go.Figure, title: str, height: int) -> go.Figure:
     )
     axis_title = {"title_font_size": 13, "title_standoff": 6}
     return figure.update_xaxes(axis_title).update_yaxes(axis_title)
+
+
+def logarithmic(title: str, values: Sequence[float]) -> dict[str, object]:
+    """A logarithmic axis over some values, its ticks at 1, 2, 5, 10, ... written out in full."""
+    positive = [value for value in values if value > 0] or [1.0]
+    decades = range(math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive))) + 1)
+    ticks = [mantissa * 10.0**decade for decade in decades for mantissa in (1, 2, 5)]
+    return {"title": title, "type": "log", "tickvals": ticks, "ticktext": [f"{tick:,.10g}" for tick in ticks]}
 
 
 def show_rows(figure: go.Figure, rows: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from lab import CHROMIUM_OPTIONS, Lab, OpenNotebook, lab_on
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -36,8 +37,24 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("lab")
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, folder)
+    write_scaling_notebook(folder / "scaling_in_the_tests.ipynb")
     with lab_on(folder, browser) as lab:
         yield lab
+
+
+def write_scaling_notebook(path: Path) -> None:
+    """The scaling dashboard alone, with a sweep that takes seconds."""
+    code = """import nbkit
+from nbkit import dashboards
+grid = nbkit.Grid(ranks=(1, 2), batch_sizes=(4, 10), repeats=2,
+                  base=nbkit.Settings(max_new_tokens=6, ignore_eos=True))
+workers = nbkit.Workers(2)
+dashboards.Scaling(workers, nbkit.Sweep(grid, nbkit.first_lines(20)), path="sweep.json")"""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(code)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(notebook, path)
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.analysis import published
+from nbkit.analysis.what_if import Workload, simulate
 from nbkit.errors import InputError
 from nbkit.schedule import batches, static_share
+from nbkit.settings import Settings
 
 COUNTS = st.integers(1, 300)
 
@@ -64,3 +66,12 @@ def test_speed_up_is_efficiency_times_gpus(engine):
 def test_speed_ups_are_the_published_ones():
     assert published.speed_ups("simple")[5] == pytest.approx(225.5 / 83.8)
     assert published.efficiencies("batched")[4] == pytest.approx(0.8)
+
+
+def test_the_published_machine_simulates_the_rounds():
+    model = published.published_cost_model()
+    for predicted in published.predict_from_first_row():
+        work = Workload.drawn(published.PROMPTS, 16, published.NEW_TOKENS)
+        forecast = simulate(model, work, Settings(batch_size=16), predicted.gpus)
+        assert forecast.wall_s == pytest.approx(predicted.predicted_s)
+        assert forecast.wall_s == pytest.approx(predicted.published_s, rel=0.1)

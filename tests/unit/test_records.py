@@ -186,12 +186,12 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not a saved Run"),
+        ("{", "holds no saved Run"),
         ("[]", "schema version"),
         ('{"schema_version": 99}', "schema version 1 to 3 .found 99"),
         ('{"schema_version": 1}', "damaged"),
-        ("[" * 100_000, "not a saved Run"),
-        ('{"schema_version": ' + "1" * 5000 + "}", "not a saved Run"),
+        ("[" * 100_000, "holds no saved Run"),
+        ('{"schema_version": ' + "1" * 5000 + "}", "holds no saved Run"),
         ('{"schema_version": 1, "settings": {"engine": "warp"}}', "engine"),
     ],
 )
@@ -222,7 +222,7 @@ def test_a_run_without_one_of_its_fields_is_damaged(field):
 def test_a_file_that_is_not_text_is_named(tmp_path):
     path = tmp_path / "binary.json"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary\.json is not a saved Run"):
+    with pytest.raises(InputError, match=r"binary\.json is holds no saved Run"):
         Run.load(path)
 
 

@@ -1,0 +1,129 @@
+"""What a sweep is asked for: the grid, each choice a box to tick, each number a slider or a list."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import ipywidgets
+
+from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, slider
+from nbkit.models import EMBEDDED
+from nbkit.prompts import first_lines
+from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
+from nbkit.sweep import Grid, Sweep, whole_numbers
+
+MOST_PROMPTS = 200
+MOST_NEW_TOKENS = 200
+MOST_REPEATS = 10
+
+
+class SweepControls:
+    """Widgets that become a ``Grid`` and its prompts."""
+
+    def __init__(self, sweep: Sweep | None, most_ranks: int) -> None:
+        grid = sweep.grid if sweep is not None else _first_grid(most_ranks)
+        self._prompts_given = list(sweep.prompts) if sweep is not None else None
+        self._ranks = _text("ranks", ",".join(map(str, grid.ranks)))
+        self._batch_sizes = _text("batch sizes", ",".join(map(str, grid.batch_sizes)))
+        self._engines = _Ticks("engines", ENGINES, grid.engines)
+        self._dtypes = _Ticks("dtypes", DTYPES, grid.dtypes)
+        self._splits = _Ticks("splits", SPLITS, grid.splits)
+        self._orders = _Ticks("orders", ORDERS, grid.orders)
+        self._model = ipywidgets.Combobox(
+            description="model",
+            options=EMBEDDED,
+            value=grid.base.model,
+            ensure_option=False,
+            style=LABEL_WIDTH,
+            layout=CONTROL,
+        )
+        prompts = len(self._prompts_given) if self._prompts_given is not None else 20
+        self._prompts = slider("prompts", prompts, MOST_PROMPTS)
+        self._new_tokens = slider("new tokens", grid.base.max_new_tokens, MOST_NEW_TOKENS)
+        self._repeats = slider("repeats", grid.repeats, MOST_REPEATS)
+        notes = {
+            self._ranks: "How many work, of those started; with commas.",
+            self._batch_sizes: "Prompts a batch and rank; with commas.",
+            self._prompts: "The ten first lines, repeated.",
+            self._new_tokens: "Tokens for each prompt: equal work.",
+            self._repeats: "Every setting so often, in shuffled order.",
+            self._model: "A short name, a hub id or a folder.",
+        }
+        ticks = (self._engines, self._dtypes, self._splits, self._orders)
+        columns = "repeat(auto-fit, minmax(min(340px, 100%), 1fr))"
+        self.widget = ipywidgets.GridBox(
+            [_with_note(widget, note) for widget, note in notes.items()] + [tick.widget for tick in ticks],
+            layout={"grid_template_columns": columns, "grid_gap": "2px 16px", "width": "100%"},
+        )
+        # Prompts that a sweep brought along stay until another number is asked for.
+        self._prompts.observe(lambda _: self._forget_prompts(), "value")
+
+    def grid(self) -> Grid:
+        """The grid that the controls ask for.
+
+        Raises
+        ------
+        InputError
+            A control has a value that cannot be used.
+        """
+        return Grid(
+            ranks=whole_numbers(self._ranks.value, "ranks"),
+            batch_sizes=whole_numbers(self._batch_sizes.value, "batch sizes"),
+            engines=self._engines.chosen,
+            dtypes=self._dtypes.chosen,
+            splits=self._splits.chosen,
+            orders=self._orders.chosen,
+            base=Settings(model=self._model.value, max_new_tokens=self._new_tokens.value, ignore_eos=True),
+            repeats=self._repeats.value,
+        )
+
+    def prompts(self) -> list[str]:
+        """The prompts of the sweep."""
+        return self._prompts_given or first_lines(self._prompts.value)
+
+    def _forget_prompts(self) -> None:
+        self._prompts_given = None
+
+
+class _Ticks:
+    """A line of boxes, of which any number may be ticked."""
+
+    def __init__(self, description: str, options: Sequence[str], chosen: Sequence[str]) -> None:
+        self._boxes = {
+            option: ipywidgets.Checkbox(
+                value=option in chosen, description=option.replace("_", " "), indent=False, layout={"width": "auto"}
+            )
+            for option in options
+        }
+        label = ipywidgets.Label(description, layout={"width": "100px", "min_width": "60px"})
+        label.add_class("nbkit-label")
+        self.widget = ipywidgets.HBox(
+            [label, *self._boxes.values()],
+            layout={"flex_flow": "row wrap", "align_items": "center", "min_width": "0"},
+        )
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return tuple(option for option, box in self._boxes.items() if box.value)
+
+
+def _first_grid(most_ranks: int) -> Grid:
+    counts = tuple(2**k for k in range(most_ranks.bit_length()) if 2**k <= most_ranks)
+    return Grid(
+        ranks=tuple(sorted({*counts, most_ranks})),
+        batch_sizes=(1, 4, 16),
+        base=Settings(max_new_tokens=20, ignore_eos=True),
+        repeats=2,
+    )
+
+
+def _text(description: str, value: str) -> ipywidgets.Text:
+    return ipywidgets.Text(value, description=description, style=LABEL_WIDTH, layout=CONTROL, continuous_update=False)
+
+
+def _with_note(widget: ipywidgets.Widget, note: str) -> ipywidgets.VBox:
+    line = ipywidgets.HTML(html.escape(note), layout={"margin": "-2px 0 2px 108px"})
+    line.add_class("nbkit-note")
+    widget.tooltip = note
+    return ipywidgets.VBox([widget, line], layout={"min_width": "0"})

@@ -1,0 +1,105 @@
+"""What a sweep has found, in figures: redrawn from its runs as they come."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+
+import ipywidgets
+
+from nbkit import figures
+from nbkit.analysis.scaling import ScalingPoint, best_model, explain, scaling, series
+from nbkit.dashboards.live_figure import LiveFigure
+from nbkit.dashboards.panel import TWO_COLUMNS, Panel
+from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH
+from nbkit.records import Run
+
+NOTHING_YET = "Nothing measured yet. Run a sweep, or load one."
+
+
+class SweepResults:
+    """Speed-up and efficiency of every series, where the time of one went, and what each setting brought."""
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+        self._series = ipywidgets.Dropdown(description="series", options=[], style=LABEL_WIDTH, layout=CONTROL)
+        self._words = ipywidgets.HTML()
+        self._speed_up = LiveFigure(figures.speed_up({}))
+        self._efficiency = LiveFigure(figures.efficiency({}))
+        self._lost = LiveFigure(figures.lost_time([]))
+        self._gap = LiveFigure(figures.gap([]))
+        self._heat = LiveFigure(figures.heat_map([]))
+        self._pareto = LiveFigure(figures.pareto([]))
+        parts = (self._speed_up, self._efficiency, self._words, self._lost, self._gap, self._heat, self._pareto)
+        self._panels: dict[ipywidgets.Widget, Panel] = {part: Panel(part) for part in parts}
+        self._series.observe(lambda _: self._show_series(), "value")
+        self.widget = ipywidgets.VBox(
+            [
+                title("How much faster are more ranks?"),
+                self._grid(self._speed_up, self._efficiency),
+                title("Where did the time go?"),
+                self._series,
+                self._panels[self._words],
+                self._grid(self._lost, self._gap),
+                title("Which batch size, and at which pace for a user?"),
+                self._grid(self._heat, self._pareto),
+            ]
+        )
+        self.show([])
+
+    def _grid(self, *parts: ipywidgets.Widget) -> ipywidgets.GridBox:
+        return ipywidgets.GridBox(
+            [self._panels[part] for part in parts],
+            layout={"grid_template_columns": TWO_COLUMNS, "grid_gap": "8px", "width": "100%"},
+        )
+
+    def show(self, runs: Sequence[Run]) -> None:
+        """Draw everything from these runs."""
+        self._runs = list(runs)
+        by_label = series(runs)
+        self._draw(self._speed_up, lambda: figures.speed_up(_points(by_label, runs)))
+        self._draw(self._efficiency, lambda: figures.efficiency(_points(by_label, runs)))
+        self._draw(self._pareto, lambda: figures.pareto(runs))
+        chosen = self._series.value
+        self._series.options = list(by_label)
+        self._series.value = chosen if chosen in by_label else next(iter(by_label), None)
+        self._show_series()
+
+    def _show_series(self) -> None:
+        own = series(self._runs).get(self._series.value, [])
+        points = scaling(own, best_model(self._runs, own[0])) if own else []
+        self._draw(self._lost, lambda: figures.lost_time(points))
+        self._draw(self._gap, lambda: figures.gap(points))
+        self._draw(self._heat, lambda: figures.heat_map(_of_the_same_kind(self._runs, own)))
+        said = [explain(point) for point in points[1:]] or [NOTHING_YET if not own else "One number of ranks so far."]
+        self._words.value = "".join(f"<div class='nbkit-status'>{html.escape(line)}</div>" for line in said)
+
+    def _draw(self, figure: LiveFigure, make: Callable[[], object]) -> None:
+        self._panels[figure].draw(lambda: figure.begin(make()))
+
+
+def _points(by_label: Mapping[str, Sequence[Run]], runs: Sequence[Run]) -> dict[str, list[ScalingPoint]]:
+    """The points of every series that has more than one number of ranks."""
+    return {
+        label: scaling(own, best_model(runs, own[0]))
+        for label, own in by_label.items()
+        if len({run.world_size for run in own}) > 1
+    }
+
+
+def _of_the_same_kind(runs: Sequence[Run], own: Sequence[Run]) -> list[Run]:
+    """The runs that differ from a series in ranks and batch size only."""
+    if not own:
+        return []
+    kind = _kind(own[0])
+    return [run for run in runs if run.is_complete and _kind(run) == kind]
+
+
+def _kind(run: Run) -> tuple[str, ...]:
+    asked = run.settings
+    return asked.engine, asked.dtype, asked.split, asked.order
+
+
+def title(text: str) -> ipywidgets.HTML:
+    """The heading of a part of a dashboard."""
+    return ipywidgets.HTML(f"<h3 class='nbkit-title'>{html.escape(text)}</h3>")

@@ -1,0 +1,99 @@
+"""Lost time: where the wall time went on each number of ranks, and what keeps more ranks from being faster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from nbkit.analysis.lost_time import LOSSES
+from nbkit.analysis.scaling import ScalingPoint
+from nbkit.figures.style import styled
+
+USEFUL_COLOUR = "#52606D"
+LOSS_COLOURS = dict(
+    zip(LOSSES, ("#D55E00", "#E69F00", "#F0E442", "#CC79A7", "#56B4E9", "#009E73", "#B8C2CC"), strict=True)
+)
+"""Okabe and Ito's scheme, 2008, which colour-blind readers tell apart; useful work has no hue."""
+
+
+def lost_time(points: Sequence[ScalingPoint]) -> go.Figure:
+    """Useful work and each loss in percent of the wall time, a bar for each number of ranks."""
+    figure = go.Figure()
+    rows = [_in_words(point.ranks) for point in points]
+    useful = [point.lost.useful_s for point in points]
+    _add_bars(figure, rows, "useful work", USEFUL_COLOUR, useful, [point.lost.wall_s for point in points])
+    for name, colour in LOSS_COLOURS.items():
+        seconds = [point.lost.losses[name] for point in points]
+        _add_bars(figure, rows, name, colour, seconds, [point.lost.wall_s for point in points])
+    figure.update_layout(barmode="relative", bargap=0.3)
+    figure.update_yaxes(title="% of the wall time")
+    figure.update_xaxes(type="category")
+    return _with_legend_beside(styled(figure, _lost_title(points), height=400))
+
+
+def gap(points: Sequence[ScalingPoint]) -> go.Figure:
+    """Seconds of wall time beyond what n ranks could be, by cause; held against the fewest ranks."""
+    figure = go.Figure()
+    rows = [_in_words(point.ranks) for point in points[1:]]
+    for name, colour in LOSS_COLOURS.items():
+        figure.add_bar(
+            x=rows,
+            y=[point.gap.losses[name] for point in points[1:]],
+            name=name,
+            marker_color=colour,
+            hovertemplate="%{y:.3f} s<extra>%{fullData.name}</extra>",
+        )
+    figure.update_layout(barmode="relative", bargap=0.3)
+    figure.update_yaxes(title="seconds lost to scaling")
+    figure.update_xaxes(type="category")
+    return _with_legend_beside(styled(figure, _gap_title(points), height=400))
+
+
+def _add_bars(
+    figure: go.Figure,
+    rows: Sequence[str],
+    name: str,
+    colour: str,
+    seconds: Sequence[float],
+    walls: Sequence[float],
+) -> None:
+    figure.add_bar(
+        x=rows,
+        y=[100 * part / wall if wall else 0.0 for part, wall in zip(seconds, walls, strict=True)],
+        customdata=[[part] for part in seconds],
+        name=name,
+        marker_color=colour,
+        hovertemplate="%{y:.1f}%, %{customdata[0]:.3f} s<extra>%{fullData.name}</extra>",
+    )
+
+
+def _with_legend_beside(figure: go.Figure) -> go.Figure:
+    """Eight names do not fit above a figure of half a page."""
+    figure.update_layout(
+        legend={"orientation": "v", "x": 1.02, "y": 1.0, "yanchor": "top", "font": {"size": 11}},
+        showlegend=True,
+        margin_t=46,
+    )
+    return figure
+
+
+def _in_words(ranks: int) -> str:
+    return f"{ranks} rank{'s' if ranks > 1 else ''}"
+
+
+def _lost_title(points: Sequence[ScalingPoint]) -> str:
+    if not points:
+        return "Where the wall time went"
+    last = points[-1].lost
+    share = 100 * last.losses[last.largest] / last.wall_s if last.wall_s else 0.0
+    return f"{_in_words(last.ranks)}: {share:.0f}% of the time goes to {last.largest}"
+
+
+def _gap_title(points: Sequence[ScalingPoint]) -> str:
+    if len(points) < 2:
+        return "Lost to scaling"
+    last = points[-1].gap
+    if last.wall_s <= 0:
+        return f"{_in_words(last.ranks)}: nothing lost to scaling"
+    return f"{_in_words(last.ranks)}: {last.wall_s:.2f} s lost to scaling, most to {last.largest}"

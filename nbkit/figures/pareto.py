@@ -1,0 +1,98 @@
+"""Pareto: tokens per second of all against the pace that one user sees."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from nbkit.figures.style import TOTAL_COLOUR, USEFUL_COLOUR, styled
+from nbkit.records import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """What a setting gives: ``tokens_per_second`` of all (more is better), ``tpot_ms`` for one (less is better)."""
+
+    name: str
+    tpot_ms: float
+    tokens_per_second: float
+
+
+def pareto(runs: Sequence[Run]) -> go.Figure:
+    """Throughput against time per output token, a point a setting (medians over repeats); the best trades as a line.
+
+    Runs whose batches have one token have no time per output token, and no point.
+    """
+    trades = _trades(runs)
+    front = pareto_front(trades)
+    others = [trade for trade in trades if trade not in front]
+    figure = go.Figure()
+    line = {"color": USEFUL_COLOUR, "width": 2.5}
+    for name, some, mode, marker in (
+        ("best trades", front, "lines+markers+text", {"color": USEFUL_COLOUR, "size": 11}),
+        ("others", others, "markers", {"color": TOTAL_COLOUR, "size": 9, "symbol": "x"}),
+    ):
+        figure.add_scatter(
+            x=[trade.tpot_ms for trade in some],
+            y=[trade.tokens_per_second for trade in some],
+            text=[trade.name for trade in some],
+            textposition="top center",
+            textfont={"size": 11},
+            name=name,
+            mode=mode,
+            line=line,
+            marker=marker,
+            cliponaxis=False,
+            hovertemplate="%{text}: %{y:.1f} tokens/s, %{x:.1f} ms a token<extra></extra>",
+        )
+    figure.update_xaxes(title="time per output token, ms")
+    figure.update_yaxes(title="tokens/s users get", rangemode="tozero")
+    figure.update_layout(showlegend=True)
+    return styled(figure, _title(front), height=380)
+
+
+def pareto_front(trades: Sequence[Trade]) -> list[Trade]:
+    """The trades that no other beats in both ways, from the fastest pace on.
+
+    One trade beats another if it is no worse in either and better in one. Of equal trades the first is kept.
+    """
+    front: list[Trade] = []
+    for trade in sorted(trades, key=lambda trade: (trade.tpot_ms, -trade.tokens_per_second)):
+        if not front or trade.tokens_per_second > front[-1].tokens_per_second:
+            front.append(trade)
+    return front
+
+
+def _trades(runs: Sequence[Run]) -> list[Trade]:
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.is_complete and run.mean_tpot_s:
+            by_name.setdefault(_name(run), []).append(run)
+    return [
+        Trade(
+            name,
+            1000 * statistics.median(run.mean_tpot_s for run in own),
+            statistics.median(run.tokens_per_second for run in own),
+        )
+        for name, own in by_name.items()
+    ]
+
+
+def _name(run: Run) -> str:
+    engine = "" if run.settings.engine == "batched" else f"{run.settings.engine} "
+    split = "" if run.settings.split == "static" else f" {run.settings.split}"
+    order = "" if run.settings.order == "as_given" else " by length"
+    return f"{engine}{run.world_size}×{run.settings.prompts_a_batch}{split}{order}"
+
+
+def _title(front: Sequence[Trade]) -> str:
+    if len(front) < 2:
+        return "Throughput against pace (ranks × batch size)"
+    slow, fast = front[-1], front[0]
+    return (
+        f"{slow.name} brings {slow.tokens_per_second / fast.tokens_per_second:.1f} times the tokens of {fast.name}, "
+        f"each {slow.tpot_ms / fast.tpot_ms:.1f} times as slow"
+    )

@@ -1,0 +1,206 @@
+# %% [markdown]
+# # 4. Scaling
+#
+# **The question of this notebook: why do five GPUs not make it five times as fast?** About 30 minutes.
+#
+# The article that this kit grew from measured one to five GPUs, saw its times stop falling, and blamed *communication
+# overhead*. You will find the real reason with a pencil, then measure here where every second goes.
+
+# %%
+import nbkit
+from nbkit import figures
+from nbkit.exercises import check
+
+MODEL = "smollm2-135m"
+workers = nbkit.Workers()
+
+# %% [markdown]
+# ## The published table
+#
+# Llama-2-7b, 100 prompts, 100 new tokens each, on RTX 3090s: one prompt at a time (`simple`), and in batches of 16
+# (`batched`). *Speed-up* is the time of one GPU over the time of n; *parallel efficiency* is the speed-up over n.
+
+# %%
+from nbkit.analysis import published
+
+for engine in ("simple", "batched"):
+    print(f"{engine}: GPUs, tokens/s, seconds, speed-up, efficiency")
+    for row in published.rows(engine):
+        speed_up = published.speed_ups(engine)[row.gpus]
+        print(
+            f"{row.gpus:6d} {row.tokens_per_second:9.0f} {row.wall_s:8.1f} {speed_up:8.2f} {speed_up / row.gpus:9.0%}"
+        )
+print(published.SOURCE)
+
+# %% [markdown]
+# Four GPUs took 6.0 s, and five took 6.0 s. Communication? The ranks speak to each other **once**, at the end: one
+# gather of a few kilobytes.
+#
+# ## Exercise: count the batches
+#
+# The 100 prompts are cut into equal shares, and each share into batches of 16. The last batch of a share may be
+# nearly empty, and takes as long as a full one. **How many batches does each of five GPUs run?** And each of four?
+
+# %%
+with_five = None  # batches: your number in the place of None
+with_four = None
+
+check(with_five, published.batch_rounds(100, 5, 16), "batches", within=0, hint="A share is 20 prompts: 16 and ...?")
+check(with_four, published.batch_rounds(100, 4, 16), "batches", within=0, hint="A share is 25 prompts.")
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# 100 / 5 = 20 prompts: a batch of 16 and one of 4, so **2**. 100 / 4 = 25 prompts: 16 and 9, **2** as well. The fifth
+# GPU only makes the second batch emptier. In general: ceil(ceil(100 / n) / 16).
+# </details>
+#
+# One GPU runs 7 batches in 19.2 s, so a batch takes 2.74 s. That one number and the count of batches predict the
+# whole column:
+
+# %%
+figures.published_rounds()
+
+# %% [markdown]
+# This is **batch quantisation**: work that comes in whole batches does not divide evenly. The `simple` column has no
+# batches, yet it does not scale beyond three GPUs either. Each rank's share over its time tells what a prompt took:
+
+# %%
+figures.published_seconds_per_prompt()
+
+# %%
+print(published.UNKNOWABLE)
+
+# %% [markdown]
+# ## Measure it here
+#
+# A **sweep** runs every combination of a grid. The ranks that a run does not need stay idle. Every setting is measured
+# several times, in an order shuffled anew for each repeat: a machine that grows warmer or busier would otherwise look
+# like a trend. Generation goes on past the end of a text, so that every prompt is equal work.
+
+# %%
+counts = sorted({1, workers.world_size})
+grid = nbkit.Grid(
+    ranks=counts,
+    batch_sizes=(4, 16),
+    base=nbkit.Settings(model=MODEL, max_new_tokens=8, ignore_eos=True),
+    repeats=2,
+)
+sweep = nbkit.run_sweep(workers, grid, nbkit.first_lines(20))
+sweep.summary_table()
+
+# %% [markdown]
+# ## Exercise: predict the speed-up
+#
+# 20 prompts at batch size 16. One rank runs a batch of 16 and one of 4. Two ranks get 10 prompts each: one batch of 10.
+# If the time of a batch did not depend on how many prompts are in it, **how many times as fast would two ranks be?**
+
+# %%
+speed_up = None  # times
+
+check(speed_up, 2 / 1, "times", within=0, hint="Count batches: one rank runs two of them.")
+
+# %%
+from nbkit.analysis.scaling import best_model, explain, scaling, series
+
+points = {label: scaling(runs, best_model(sweep.runs, runs[0])) for label, runs in series(sweep.runs).items()}
+figures.speed_up(points)
+
+# %% [markdown]
+# ## Where did the time go?
+#
+# Every run keeps the seconds of every batch and rank, so what is lost can be accounted for, and the account adds up
+# exactly. **Useful work** is what the prompts' own tokens take in full batches. The rest is lost:
+#
+# | loss | what it is |
+# |---|---|
+# | batch quantisation | batches that are not full, and ranks that wait because another has more of them |
+# | imbalance | ranks that wait because another has longer texts |
+# | padding | padding, and steps after a text's end |
+# | slower ranks | the same batch takes longer than on one rank: ranks share memory and power |
+# | start-up and tokenisation | beginning, text to tokens and back |
+# | gather and synchronisation | the communication that was blamed |
+
+# %%
+label, of_16 = list(points.items())[-1]
+print(label)
+for point in of_16[1:]:
+    print(explain(point))
+
+figures.lost_time(of_16)
+
+# %% [markdown]
+# On a laptop's processor the ranks share one memory, and *slower ranks* is often the largest loss. GPUs have a memory
+# each, but share the processor that feeds them. The gather is there too: look for it.
+#
+# ## Exercise: how large is the blamed communication?
+
+# %%
+gather_percent = None  # of the wall time, on the most ranks
+
+measured = of_16[-1].lost
+share = 100 * measured.losses["gather and synchronisation"] / measured.wall_s
+check(gather_percent, share, "% of the wall time", within=1.0, hint="Milliseconds, of seconds.")
+
+# %% [markdown]
+# ## Predict, then check
+#
+# From the sweep, a **cost model** is fitted: a step of decoding takes some fixed time, and some for each sequence. The
+# simulation deals the prompts with the very code that the ranks use, and adds up the model's seconds. What would batch
+# size 8 bring, which nobody has measured?
+
+# %%
+from nbkit.analysis.what_if import Workload, simulate
+
+model = best_model(sweep.runs, sweep.runs[0])
+asked = nbkit.Settings.of(grid.base, batch_size=8)
+forecast = simulate(model, Workload.of(sweep.runs[0]), asked, ranks=workers.world_size)
+run = workers.generate(sweep.prompts, asked)
+
+print(f"one step: {1000 * model.step_fixed_s:.0f} ms + {1000 * model.step_sequence_s:.1f} ms a sequence")
+print(f"foretold {forecast.wall_s:.2f} s, measured {run.wall_s:.2f} s: {forecast.wall_s / run.wall_s - 1:+.0%}")
+
+# %% [markdown]
+# With two repeats on a machine that does other things too, 20% off is usual; `benchmarks/what_if.py` shows what more
+# repeats bring.
+#
+# ## Exercise: how many GPUs would the article have needed?
+#
+# With batches of 16, **from how many GPUs on is the article's run as fast as it can get?**
+
+# %%
+gpus = None
+
+fewest = min(n for n in range(1, 101) if published.batch_rounds(100, n, 16) == 1)
+check(gpus, fewest, "GPUs", within=0, hint="Each must have no more than one batch.")
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# One batch each means at most 16 prompts each: 100 / 7 = 14.3, rounded up 15, so **7** GPUs. The eighth brings nothing
+# at batch size 16. More prompts would: with 10,000 prompts there are 625 batches to share.
+# </details>
+#
+# ## The scaling dashboard
+#
+# All of this with sliders: run larger sweeps, hold runs against the hardware's limit, and ask what 64 or 1,000 ranks
+# would bring. Among the machines to simulate is the article's. Things to try:
+#
+# - the article's machine, 100 prompts, batch size 16: move *ranks* from 1 to 8. Then set *split* to `dynamic`.
+# - 1,000,000 prompts: how many ranks pay? What does the advice say for the goal *cost* with a deadline of 60 minutes?
+
+# %%
+from nbkit import dashboards
+
+lab = dashboards.Scaling(workers, sweep)
+lab
+
+# %% [markdown]
+# ## What you have learned
+#
+# Count before you blame: batches are whole, so shares of them are not equal. A decomposition that adds up shows what is
+# lost and to what. And a plateau is a property of the workload as much as of the machine: with more prompts, or
+# smaller batches, or ranks that take the next batch when they are free, it lies elsewhere.
+
+# %%
+workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run sweep

@@ -1,0 +1,211 @@
+# %% [markdown]
+# # 5. Limits
+#
+# **The question of this notebook: how fast could this machine possibly be, and how far from it are you?** About 30
+# minutes.
+#
+# Two things bound what a device can do: how many bytes a second it reads from memory, and how many operations a second
+# it computes. A model needs so many of each for a token. That gives a limit which no engine can pass.
+
+# %%
+import nbkit
+from nbkit import figures
+from nbkit.exercises import check
+
+MODEL = "smollm2-135m"
+workers = nbkit.Workers()
+
+# %% [markdown]
+# ## Prefill and decode
+#
+# A prompt goes through the model **all at once** (*prefill*); then every new token needs another pass for **one
+# position** (*decode*). Watch what each costs:
+
+# %%
+prompts = nbkit.synthetic_prompts(2 * workers.world_size, mean_words=60, distribution="constant")
+run = workers.generate(prompts, model=MODEL, batch_size=2, max_new_tokens=10, ignore_eos=True)
+batch = run.batches[0]
+
+positions = batch.prompt_tokens + batch.padding_tokens
+print(f"prefill: {positions:4d} positions in {batch.prefill_s:.2f} s: {positions / batch.prefill_s:5.0f} a second")
+decoded = batch.computed_tokens - len(batch.indices)
+print(f"decode:  {decoded:4d} positions in {batch.decode_s:.2f} s: {decoded / batch.decode_s:5.0f} a second")
+
+# %% [markdown]
+# A position of prefill is far cheaper than one of decode. Both need the same arithmetic; but a decode step reads **all
+# weights** for a few positions, and prefill reads them once for all of them.
+#
+# ## What a token needs
+
+# %%
+from nbkit.model_shape import model_shape
+
+shape = model_shape(MODEL)
+print(f"{shape.parameters / 1e6:.1f} million parameters")
+print(f"{shape.weight_bytes('float32') / 1e6:.0f} MB of weights are read for a step in float32")
+print(f"{shape.flops_per_token(context=50) / 1e6:.0f} million operations for a token")
+print(f"{shape.kv_bytes_per_position('float32') / 1e3:.1f} kB of KV cache for each position of each sequence")
+
+# %% [markdown]
+# ## Exercise: arithmetic intensity
+#
+# *Arithmetic intensity* is operations per byte read. At batch size 1, in float32 (4 bytes), a weight is read and used for
+# one multiplication and one addition. **How many operations per byte is that?** And at batch size 16?
+
+# %%
+at_1 = None  # operations/byte
+at_16 = None
+
+check(at_1, 2 / 4, "operations/byte", hint="Two operations for four bytes.")
+check(at_16, 16 * 2 / 4, "operations/byte", hint="The weights are read once for all 16 sequences.")
+
+# %% [markdown]
+# ## Measure the device
+#
+# Some seconds of reading and of multiplying matrices, on all ranks at the same moment, since they share what there is.
+# The result is kept for the next time.
+
+# %%
+from nbkit.device_speed import measure
+
+speed = measure(workers, "float32")
+print(f"{speed.name}, {speed.ranks} ranks at once, each:")
+print(f"{speed.bytes_per_s / 1e9:.1f} GB/s from memory, {speed.flops_per_s / 1e9:.0f} GFLOP/s in {speed.dtype}")
+
+# %% [markdown]
+# ## Exercise: the speed limit
+#
+# At batch size 1, each token needs all the weights once. **How many tokens per second can one rank decode at most?**
+# Take the two numbers from above.
+
+# %%
+tokens_per_second = None
+
+most = speed.bytes_per_s / shape.weight_bytes("float32")
+check(tokens_per_second, most, "tokens/s", hint="Bytes a second, over bytes a token.")
+
+# %% [markdown]
+# ## The roofline
+#
+# Both limits against the batch size: at small batches memory is the limit and every further sequence is nearly free; from
+# the *knee* on arithmetic is, and a larger batch only takes longer. Points are runs on all ranks.
+
+# %%
+from nbkit.analysis.roofline import of_run
+
+runs = {}
+for size in (1, 4, 16):
+    listed = nbkit.first_lines(size * workers.world_size)
+    runs[f"batch size {size}"] = workers.generate(
+        listed, model=MODEL, batch_size=size, max_new_tokens=10, ignore_eos=True
+    )
+points = {name: of_run(run, shape, speed) for name, run in runs.items() if run.ranks[0].dtype == speed.dtype}
+figures.roofline(shape, speed, speed.dtype, 30, points)
+
+# %%
+for name, point in points.items():
+    print(
+        f"{name:13s} {point.tokens_per_second:6.0f} of {point.limit_tokens_per_second:6.0f} computed tokens/s:",
+        end=" ",
+    )
+    print(f"{point.fraction:.0%} of what {point.limit.bound} allows")
+
+# %% [markdown]
+# (`speed` is measured in float32. On a GPU the runs are in bfloat16 and have no point here: measure it with
+# `measure(workers)`, and put `speed.dtype` in the place of `"float32"` above.)
+#
+# What is missing? Python and the launch of every operation, matrix products of few rows that use the processor badly,
+# attention, choosing the token. `06_faster` goes after them.
+#
+# ## The article's GPUs
+#
+# An RTX 3090 reads 936 GB/s; Llama-2-7b in bfloat16 has 13.5 GB of weights. **What share of the limit were the article's
+# 44 tokens per second?**
+
+# %%
+from nbkit.analysis.model_arithmetic import LLAMA_2_7B
+from nbkit.analysis.roofline import RTX_3090, decode_limit
+
+percent = None
+
+limit = decode_limit(LLAMA_2_7B, RTX_3090, "bfloat16", batch_size=1, context=60)
+check(percent, 100 * 44 / limit.tokens_per_second, "%", hint="936 / 13.5 tokens/s are possible.")
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# 936 / 13.5 = 69 tokens/s at most, and 44 / 69 is about **63%**. Not bad for a loop in Python. But in batches of 16 the
+# limit is nearly 16 times as high, and the article's 520 tokens/s are about half of it.
+# </details>
+#
+# ## Precision
+#
+# Half the bytes a weight, twice the tokens where memory is the limit. Does it come out so here?
+
+# %%
+listed = nbkit.first_lines(2 * workers.world_size)
+halved = {}
+for dtype in ("float32", "bfloat16"):
+    workers.generate(listed, model=MODEL, engine="simple", max_new_tokens=2, dtype=dtype)  # loads the weights
+    halved[dtype] = workers.generate(
+        listed, model=MODEL, engine="simple", max_new_tokens=16, dtype=dtype, ignore_eos=True
+    )
+
+gain = halved["bfloat16"].tokens_per_second / halved["float32"].tokens_per_second
+print(f"bfloat16: {gain:.2f} times the tokens per second of float32")
+same = sum(a == b for a, b in zip(*(run.outputs for run in halved.values()), strict=True))
+print(f"{same} of {len(listed)} texts are the same")
+
+# %% [markdown]
+# ## The KV cache
+#
+# Attention looks back at every earlier position, so its keys and values are kept: the *KV cache*. It grows with every
+# token of every sequence and is read at each step, so with long contexts and large batches it takes as much of the
+# memory's time as the weights. **For how many sequences of 1,000 positions is this model's cache as large as its weights?**
+
+# %%
+sequences = None
+
+even = shape.weight_bytes("float32") / (1000 * shape.kv_bytes_per_position("float32"))
+check(sequences, even, "sequences", hint="Weights in bytes, over the cache of 1,000 positions in bytes.")
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# 538 MB over 1,000 x 46.1 kB is about **12**. This model shares keys and values among three heads each (*grouped-query
+# attention*); without that, 4 sequences would do. Llama-2-7b does not share: 524 kB a position in bfloat16, so 26
+# sequences of 1,000 positions are as large as its 13.5 GB of weights.
+# </details>
+#
+# ## Why batching helps, and until when
+
+# %%
+from nbkit.analysis.roofline import ridge_batch_size
+
+for context in (50, 1000, 4000):
+    print(f"context {context:4d}: arithmetic is the limit from batch size", end=" ")
+    print(f"{ridge_batch_size(shape, speed, speed.dtype, context):.0f} on")
+
+# %% [markdown]
+# Up to the knee a larger batch brings more tokens in nearly the same time. Beyond it the time grows with the batch. With
+# longer contexts it lies elsewhere: every sequence brings its own cache to read, which no batch shares.
+#
+# ## The scaling dashboard
+#
+# Press **Measure device** there, after a sweep, to see all its runs below the roof.
+
+# %%
+from nbkit import dashboards
+
+lab = dashboards.Scaling(workers)
+lab
+
+# %% [markdown]
+# ## What you have learned
+#
+# Decoding one sequence is bound by memory: bytes a second over bytes a token. Batches share the reading of the weights
+# until arithmetic is busy. Smaller weights move the first limit, not the second. And a fraction of the limit says how
+# much there is still to win, before you have tried anything.
+
+# %%
+workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run sweep

@@ -1,0 +1,56 @@
+"""The scaling lab as a person uses it: a sweep run, stopped, gone on with; figures, roofline and sliders."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+SWEEP_TIMEOUT_MS = 150_000
+
+
+def test_a_sweep_is_run_and_its_figures_and_sliders_answer(open_notebook, screenshot):
+    notebook = open_notebook("scaling_in_the_tests.ipynb", width=1280, height=2600)
+    page = notebook.page
+    notebook.run_all()
+    expect(page.get_by_text("Ready. Choose and press Run sweep.")).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+    # Without a sweep, the article's machine can be asked.
+    expect(page.get_by_text("From the published table's first row")).to_be_visible()
+    expect(notebook.figure("8 ranks: ")).to_be_visible()
+
+    notebook.press("Run sweep")
+    expect(page.get_by_text(re.compile(r"^[1-9]\d* of 8 runs"))).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+    notebook.press("Stop")
+    expect(page.get_by_text(re.compile(r"^Stopped with [1-7] runs left"))).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+    notebook.press("Run sweep")
+    expect(page.get_by_text("All runs are measured; saved in sweep.json.")).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+    for title in ("times as fast on 2 ranks", "of the time", "tokens/s"):
+        expect(notebook.figure(title)).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^2 ranks are \d.\d\d times as fast"))).to_be_visible()
+
+    notebook.press("Measure device")
+    expect(notebook.figure("of what")).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+
+    # The machine that was just measured can be asked for what nobody measured.
+    page.get_by_label("machine", exact=True).select_option(index=0)
+    expect(page.get_by_text(re.compile(r"^Fitted to \d+ runs here"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("More ranks pay up to"))).to_be_visible(timeout=30_000)
+    assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
+    notebook.scroll_to(page.locator(".nbkit").last)
+    screenshot(page, "scaling")
+
+
+def test_what_cannot_be_swept_is_a_sentence(open_notebook):
+    notebook = open_notebook("scaling_in_the_tests.ipynb")
+    page = notebook.page
+    # Afterwards: on a narrow page JupyterLab does not show the kernel's status.
+    page.set_viewport_size({"width": 900, "height": 1400})
+    notebook.run_all()
+    expect(page.get_by_text("Ready. Choose and press Run sweep.")).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+    sizes = page.get_by_label("batch sizes", exact=True)
+    sizes.fill("1,many")
+    sizes.press("Enter")
+    notebook.press("Run sweep")
+    expect(page.get_by_text(re.compile("batch sizes.*'1,many'"))).to_be_visible()
+    expect(notebook.button("Run sweep")).to_be_enabled()
+    assert notebook.width_needed() <= 1, "nothing is cut off at 900 pixels"
