@@ -1,4 +1,4 @@
-"""The command line: ``nbkit demo``, ``nbkit doctor``, ``nbkit generate``."""
+"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from nbkit.analysis.scaling import best_model, scaling, series
 from nbkit.atomic_write import check_writable, write_atomically
+from nbkit.durations import duration
 from nbkit.errors import InputError, JobCancelled, NbkitError
 from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
 from nbkit.prompts import first_lines
 from nbkit.records import Run
 from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, ORDERS, SPLITS, Settings
+from nbkit.sweep import Grid, Sweep, SweepRunner, resume_or_begin, whole_numbers
 from nbkit.workers import Emitted, Job, Log, Workers
 
 app = typer.Typer(
@@ -29,6 +32,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 
+WORD_CHOICES = ("engines", "dtypes", "splits", "orders")
 OUT_ENDINGS = (".json", ".jsonl")
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -137,6 +141,53 @@ def generate(
 
 
 @app.command()
+def sweep(
+    ranks: Annotated[str, typer.Option("--ranks", help="Numbers of ranks, with commas.")] = "1,2",
+    batch_size: Annotated[str, typer.Option("--batch-size", help="Batch sizes, with commas.")] = "1,4,16",
+    engine: Annotated[str, typer.Option("--engine", help=f"With commas, of {', '.join(ENGINES)}.")] = "batched",
+    dtype: Annotated[str, typer.Option("--dtype", help=f"With commas, of {', '.join(DTYPES)}.")] = "auto",
+    split: Annotated[str, typer.Option("--split", help=f"With commas, of {', '.join(SPLITS)}.")] = "static",
+    order: Annotated[str, typer.Option("--order", help=f"With commas, of {', '.join(ORDERS)}.")] = "as_given",
+    repeats: Annotated[int, typer.Option("--repeats", help="How often each combination is measured.")] = 3,
+    prompts: Annotated[
+        str, typer.Option("--prompts", help="How many first lines, or a file as for generate.")
+    ] = "40",
+    column: Annotated[str | None, typer.Option("--column", help="The file's column with the prompts.")] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    max_new_tokens: NewTokensOption = 20,
+    ignore_eos: Annotated[
+        bool, typer.Option(help="Go on past the end of a text: equal work for every prompt.")
+    ] = True,
+    seed: Annotated[int, typer.Option("--seed", help="Of the order in which combinations are measured.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="One JSON file; if it is there, it is gone on with.")] = Path(
+        "results/sweep.json"
+    ),
+) -> None:
+    """Measure every combination of ranks, batch sizes and more. After Ctrl-C the same command goes on."""
+    grid = Grid(
+        ranks=whole_numbers(ranks, "--ranks"),
+        batch_sizes=whole_numbers(batch_size, "--batch-size"),
+        **{name: _words(text) for name, text in zip(WORD_CHOICES, (engine, dtype, split, order), strict=True)},
+        base=Settings(model=model, max_new_tokens=max_new_tokens, ignore_eos=ignore_eos),
+        repeats=repeats,
+        seed=seed,
+    )
+    listed = first_lines(int(prompts)) if prompts.isdigit() else read_prompts(Path(prompts), column)
+    measured = resume_or_begin(out, grid, listed)
+    if measured.measurements:
+        console.print(f"going on with {out}: {_how_far(measured)}", soft_wrap=True)
+    if not measured.is_complete:
+        check_writable(out)
+        with Workers(max(grid.ranks)) as live:
+            _watch_sweep(SweepRunner(live, measured, out), measured, out)
+    _print_sweep(measured)
+    console.print(f"saved {out}", soft_wrap=True)
+    for failure in measured.failures:
+        console.print(f"failed: {failure.point.label}: {failure.message}", markup=False, soft_wrap=True)
+    sys.exit(EXIT_FAILED if measured.failures else 0)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has, what nbkit will use, what is missing and how to get it."""
     from nbkit.doctor import examine
@@ -193,6 +244,41 @@ def _update(bars: Progress, bar: TaskID, progress: RunProgress) -> None:
     rate = f"{progress.tokens_per_second:.0f} computed tokens/s" if progress.tokens else "loading"
     done = f"{progress.prompts_done} of {progress.prompts}"
     bars.update(bar, completed=progress.fraction_done, done=done, rate=rate)
+
+
+def _watch_sweep(runner: SweepRunner, measured: Sweep, out: Path) -> None:
+    """Show a sweep's progress until it ends; at an interrupt, say how to go on."""
+    with Progress(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as bars:
+        bar = bars.add_task("starting the workers", total=len(measured.grid.plan()))
+        try:
+            for step in runner.steps():
+                left = f", about {duration(step.remaining_s)} left" if step.remaining_s else ""
+                said = f"{step.done} of {step.total} runs{left}; {step.kind}: {step.point.label}"
+                bars.update(bar, completed=step.done, description=said)
+        except KeyboardInterrupt:
+            bars.stop()
+            console.print(f"stopped: {_how_far(measured)}, saved in {out}; the same command goes on.", soft_wrap=True)
+            sys.exit(EXIT_INTERRUPTED)
+
+
+def _how_far(measured: Sweep) -> str:
+    return f"{len(measured.measurements)} of {len(measured.grid.plan())} runs done"
+
+
+def _print_sweep(measured: Sweep) -> None:
+    """A row for each series and number of ranks: medians, and in brackets the lowest and the highest."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("", "ranks", "wall s", "tokens/s", "speed-up"):
+        table.add_column(column, justify="right" if column else "left")
+    for label, runs in series(measured.runs).items():
+        for point in scaling(runs, best_model(measured.runs, runs[0])):
+            figures = (point.wall_s.in_words(), f"{point.tokens_per_second.median:.1f}", point.speed_up.in_words())
+            table.add_row(label, str(point.ranks), *figures)
+    console.print(table)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _print_table(runs: dict[str, Run]) -> None:

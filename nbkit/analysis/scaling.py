@@ -38,10 +38,10 @@ class Spread:
         return Spread(self.median * factor, self.low * factor, self.high * factor)
 
     def in_words(self, digits: int = 2) -> str:
-        """``1.87 (1.80 to 1.92)``, or the one value where there is no spread."""
+        """``1.87 (1.80–1.92)``, or the one value where there is no spread."""
         if self.low == self.high:
             return f"{self.median:.{digits}f}"
-        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
 
 
 @dataclass(frozen=True, slots=True)

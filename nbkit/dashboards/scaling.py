@@ -14,7 +14,8 @@ from nbkit.dashboards.dashboard import Dashboard
 from nbkit.dashboards.roofline_panel import RooflinePanel
 from nbkit.dashboards.sweep_controls import SweepControls
 from nbkit.dashboards.sweep_results import SweepResults, title
-from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel, duration
+from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel
+from nbkit.durations import duration
 from nbkit.records import Run
 from nbkit.sweep import Step, Sweep, SweepRunner, resume_or_begin
 from nbkit.workers import Workers
@@ -116,7 +117,7 @@ class Scaling(Dashboard):
     def _show_step(self, step: Step) -> None:
         self.sweep = step.sweep
         self._progress.value = step.done / max(1, step.total)
-        left = "" if step.remaining_s is None else f", about {duration(step.remaining_s)} left"
+        left = f", about {duration(step.remaining_s)} left" if step.remaining_s else ""
         self._status.say(f"{step.done} of {step.total} runs{left}. {step.kind.capitalize()}: {step.point.label}.")
         if step.kind in ("measured", "failed"):
             self._show()

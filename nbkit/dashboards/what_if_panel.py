@@ -16,6 +16,7 @@ from nbkit.dashboards.background import Background
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, StatusLine
+from nbkit.durations import duration
 from nbkit.prompts import LENGTH_DISTRIBUTIONS
 from nbkit.records import Run
 from nbkit.report import html_table
@@ -169,18 +170,6 @@ def _facts(chosen: Forecast, price: float) -> dict[str, str]:
         "GPU-hours": f"{chosen.gpu_hours:.4g}",
         "price": f"{chosen.gpu_hours * price:.4g}",
     }
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: ``2.5 ms``, ``12.3 s``, ``5 min 20 s``, ``2 h 05 min``."""
-    if seconds < 1:
-        return f"{1000 * seconds:.1f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 120:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
 def _choice(description: str, options: Sequence[int], value: int) -> ipywidgets.SelectionSlider:

@@ -45,7 +45,7 @@ def gap(points: Sequence[ScalingPoint]) -> go.Figure:
             hovertemplate="%{y:.3f} s<extra>%{fullData.name}</extra>",
         )
     figure.update_layout(barmode="relative", bargap=0.3)
-    figure.update_yaxes(title="seconds lost to scaling")
+    figure.update_yaxes(title="seconds beyond the ideal")
     figure.update_xaxes(type="category")
     return _with_legend_beside(styled(figure, _gap_title(points), height=400))
 
@@ -87,13 +87,13 @@ def _lost_title(points: Sequence[ScalingPoint]) -> str:
         return "Where the wall time went"
     last = points[-1].lost
     share = 100 * last.losses[last.largest] / last.wall_s if last.wall_s else 0.0
-    return f"{_in_words(last.ranks)}: {share:.0f}% of the time goes to {last.largest}"
+    return f"{_in_words(last.ranks)}: {share:.0f}% lost to {last.largest}"
 
 
 def _gap_title(points: Sequence[ScalingPoint]) -> str:
     if len(points) < 2:
-        return "Lost to scaling"
+        return "What keeps more ranks from being faster"
     last = points[-1].gap
     if last.wall_s <= 0:
-        return f"{_in_words(last.ranks)}: nothing lost to scaling"
-    return f"{_in_words(last.ranks)}: {last.wall_s:.2f} s lost to scaling, most to {last.largest}"
+        return f"{_in_words(last.ranks)}: as fast as can be"
+    return f"{_in_words(last.ranks)}: {last.wall_s:.2f} s slower than ideal"

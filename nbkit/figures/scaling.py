@@ -98,26 +98,23 @@ def _most_ranks(points_by_series: Series) -> int:
     return max((point.ranks for points in points_by_series.values() for point in points), default=1)
 
 
-def _best(points_by_series: Series) -> tuple[str, ScalingPoint] | None:
-    """The series that gains most, on its most ranks."""
-    ends = [(label, points[-1]) for label, points in points_by_series.items() if len(points) > 1]
-    return max(ends, key=lambda end: end[1].speed_up.median) if ends else None
+def _ends(points_by_series: Series) -> list[ScalingPoint]:
+    """The most ranks of each series that has several."""
+    return [points[-1] for points in points_by_series.values() if len(points) > 1]
 
 
 def _speed_up_title(points_by_series: Series) -> str:
-    best = _best(points_by_series)
-    if best is None:
+    if not (ends := _ends(points_by_series)):
         return "Speed-up"
-    label, point = best
-    return f"{label}: {point.speed_up.median:.2f} times as fast on {point.ranks} ranks"
+    best = max(ends, key=lambda point: point.speed_up.median)
+    return f"At best {best.speed_up.median:.2f} times as fast on {best.ranks} ranks"
 
 
 def _efficiency_title(points_by_series: Series) -> str:
-    ends = [(label, points[-1]) for label, points in points_by_series.items() if len(points) > 1]
-    if not ends:
+    if not (ends := _ends(points_by_series)):
         return "Parallel efficiency"
-    label, point = min(ends, key=lambda end: end[1].efficiency.median)
-    return f"{label}: {100 * point.efficiency.median:.0f}% efficiency on {point.ranks} ranks"
+    worst = min(ends, key=lambda point: point.efficiency.median)
+    return f"At worst {100 * worst.efficiency.median:.0f}% efficiency on {worst.ranks} ranks"
 
 
 def _heat_title(rates: Mapping[tuple[int, int], float]) -> str:

@@ -114,13 +114,13 @@ def _what_if_title(forecasts: Sequence[Forecast], chosen: Forecast | None) -> st
         return "Throughput against ranks"
     times = chosen.tokens_per_second / (forecasts[0].tokens_per_second / forecasts[0].ranks)
     share = 100 * times / chosen.ranks
-    return f"{chosen.ranks} ranks: {times:.1f} times the throughput of one, {share:.0f}% efficiency"
+    return f"{chosen.ranks} ranks: {times:.1f} times one, {share:.0f}% efficiency"
 
 
 def _time_title(chosen: Forecast | None) -> str:
     if chosen is None:
         return "Where the ranks' time would go"
-    return f"{chosen.ranks} ranks would be busy for {100 * chosen.busy:.0f}% of the time"
+    return f"{chosen.ranks} ranks: busy {100 * chosen.busy:.0f}% of the time"
 
 
 def _cost_title(advice: Advice | None) -> str:

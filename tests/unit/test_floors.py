@@ -13,6 +13,7 @@ import nbkit
 PACKAGE = Path(__file__).parents[2] / "nbkit"
 FLOORS = [
     "errors",
+    "durations",
     "exercises",
     "atomic_write",
     "json_files",

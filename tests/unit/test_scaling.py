@@ -88,4 +88,4 @@ def test_a_spread_holds_its_values(values, factor):
     assert spread.low <= spread.median <= spread.high
     assert spread.times(factor).high == spread.high * factor
     assert Spread.of([2.0]).in_words() == "2.00"
-    assert Spread(2, 1, 3).in_words(1) == "2.0 (1.0 to 3.0)"
+    assert Spread(2, 1, 3).in_words(1) == "2.0 (1.0–3.0)"

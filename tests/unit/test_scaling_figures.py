@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from timelines import FLAT, MODEL, timeline
+
+from nbkit import figures
+from nbkit.analysis.advice import advise, doublings
+from nbkit.analysis.lost_time import LOSSES
+from nbkit.analysis.scaling import best_model, scaling, series
+from nbkit.analysis.what_if import Workload, simulate
+from nbkit.figures.pareto import Trade, pareto_front
+from nbkit.settings import Settings
+
+LENGTHS = [8 + 3 * (i % 7) for i in range(60)]
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return [
+        timeline(LENGTHS, [20] * 60, n, batch_size=size, slower=lambda rank, s=s: s)
+        for s in (1.0, 1.2)
+        for n in (1, 2, 5)
+        for size in (4, 16)
+    ]
+
+
+@pytest.fixture(scope="module")
+def points(runs):
+    return {label: scaling(own, best_model(runs, own[0])) for label, own in series(runs).items()}
+
+
+def trace(figure, name):
+    [found] = [trace for trace in figure.data if trace.name == name]
+    return found
+
+
+def test_speed_up_and_efficiency_show_the_points_with_their_spread(points):
+    label, own = next(iter(points.items()))
+    shown = trace(figures.speed_up(points), label)
+    assert list(shown.y) == [point.speed_up.median for point in own]
+    assert list(shown.error_y.array) == [point.speed_up.high - point.speed_up.median for point in own]
+    assert list(trace(figures.speed_up(points), "ideal").y) == [1, 5]
+    efficiency = figures.efficiency(points)
+    assert list(trace(efficiency, label).y) == pytest.approx([100 * point.efficiency.median for point in own])
+    assert "%" in efficiency.layout.yaxis.title.text
+    assert "times as fast on 5 ranks" in figures.speed_up(points).layout.title.text
+    assert "% efficiency on 5 ranks" in efficiency.layout.title.text
+
+
+def test_lost_time_is_all_of_the_wall_time(points):
+    own = list(points.values())[1]
+    figure = figures.lost_time(own)
+    assert [trace.name for trace in figure.data] == ["useful work", *LOSSES]
+    for number in range(len(own)):
+        assert sum(trace.y[number] for trace in figure.data) == pytest.approx(100)
+    assert "5 ranks: " in figure.layout.title.text
+
+
+def test_the_gap_is_the_seconds_beyond_ideal(points):
+    own = list(points.values())[1]
+    figure = figures.gap(own)
+    for number, point in enumerate(own[1:]):
+        assert sum(trace.y[number] for trace in figure.data) == pytest.approx(point.gap.wall_s)
+    assert "s" in figure.layout.yaxis.title.text
+
+
+def test_the_heat_map_has_a_cell_for_ranks_and_batch_size(runs):
+    [heat] = figures.heat_map(runs).data
+    assert list(heat.x) == ["4", "16"] and list(heat.y) == ["1", "2", "5"]
+    rates = sorted(r.tokens_per_second for r in runs if r.world_size == 2 and r.settings.batch_size == 16)
+    assert heat.z[1][1] == pytest.approx(sum(rates) / 2)
+    [lonely] = figures.heat_map(runs[:1] + runs[3:4]).data
+    assert lonely.z[0][1] is None, "what was not measured is blank"
+
+
+def test_pareto_shows_every_setting_once(runs):
+    figure = figures.pareto(runs)
+    shown = [name for trace in figure.data for name in trace.text]
+    assert sorted(shown) == sorted(f"{n}×{size}" for n in (1, 2, 5) for size in (4, 16))
+    assert "ms" in figure.layout.xaxis.title.text
+
+
+trades = st.lists(st.builds(Trade, st.just("x"), st.floats(1, 100), st.floats(1, 100)), max_size=30)
+
+
+@given(trades)
+def test_no_trade_of_the_front_is_beaten_and_every_other_is(all_trades):
+    def beats(one, other):
+        no_worse = one.tpot_ms <= other.tpot_ms and one.tokens_per_second >= other.tokens_per_second
+        return no_worse and one != other
+
+    front = pareto_front(all_trades)
+    assert not any(beats(one, other) for one in front for other in front)
+    for trade in all_trades:
+        assert trade in front or any(beats(one, trade) for one in front)
+
+
+def test_what_if_shows_the_forecasts_and_the_chosen_one():
+    work, asked = Workload.drawn(1000, 20, 50), Settings(batch_size=16)
+    forecasts = [simulate(FLAT, work, asked, n) for n in doublings(1000)]
+    chosen = simulate(FLAT, work, asked, 64)
+    figure = figures.what_if(forecasts, chosen)
+    assert list(trace(figure, "simulated").y) == [forecast.tokens_per_second for forecast in forecasts]
+    assert list(trace(figure, "chosen").y) == [chosen.tokens_per_second]
+    assert figure.layout.title.text.startswith("64 ranks: ")
+    time = figures.what_if_time(forecasts, chosen)
+    for number in range(len(forecasts)):
+        assert sum(trace.y[number] for trace in time.data) == pytest.approx(100)
+
+
+def test_cost_and_time_marks_what_is_advised():
+    advice = advise(MODEL, Workload.drawn(200, 20, 50), Settings(), [1, 2, 4], [1, 16], goal="cost")
+    figure = figures.cost_and_time(advice, 3.0)
+    assert list(trace(figure, "advised").y) == [advice.best.gpu_hours * 3.0]
+    assert len(figure.data) == 3
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        lambda: figures.speed_up({}),
+        lambda: figures.efficiency({}),
+        lambda: figures.lost_time([]),
+        lambda: figures.gap([]),
+        lambda: figures.heat_map([]),
+        lambda: figures.pareto([]),
+        lambda: figures.what_if([]),
+        lambda: figures.what_if_time([]),
+        lambda: figures.cost_and_time(None, 1.0),
+    ],
+)
+def test_nothing_yet_is_a_figure_with_a_title_and_axes(empty):
+    figure = empty()
+    assert figure.layout.title.text
+    assert figure.layout.yaxis.title.text

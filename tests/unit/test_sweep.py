@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from timelines import timeline
+
+from nbkit.errors import InputError, JobCancelled, ModelError, RankError
+from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
+from nbkit.sweep import Grid, Sweep, SweepRunner, remaining_s, resume_or_begin, run_sweep, whole_numbers
+
+PROMPTS = [f"prompt {i}" for i in range(12)]
+
+
+def some(values, most=3):
+    return st.lists(st.sampled_from(values), min_size=1, max_size=most)
+
+
+grids = st.builds(
+    Grid,
+    ranks=some([1, 2, 3, 8]),
+    batch_sizes=some([1, 4, 16]),
+    engines=some(ENGINES),
+    dtypes=some(DTYPES),
+    splits=some(SPLITS),
+    orders=some(ORDERS),
+    repeats=st.integers(1, 4),
+    seed=st.integers(0, 3),
+)
+
+
+class FakeJob:
+    def __init__(self, outcome):
+        self._outcome = outcome
+        self.was_cancelled = False
+
+    def result(self):
+        if self.was_cancelled:
+            raise JobCancelled
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome
+
+    def cancel(self):
+        self.was_cancelled = True
+
+
+class FakeWorkers:
+    """Workers that measure in no time; ``fails`` maps the number of a generation to its error."""
+
+    world_size = 4
+    is_closed = False
+
+    def __init__(self, fails=None):
+        self.asked = []
+        self._fails = fails or {}
+
+    def submit_generate(self, prompts, settings, ranks):
+        number = len(self.asked)
+        self.asked.append((tuple(prompts), settings, ranks))
+        if number in self._fails:
+            return FakeJob(self._fails[number])
+        run = timeline([8] * len(prompts), [settings.max_new_tokens] * len(prompts), ranks)
+        return FakeJob(dataclasses.replace(run, settings=settings, prompts=list(prompts)))
+
+
+def small_grid(**changes):
+    return Grid(**{"ranks": (1, 2), "batch_sizes": (1, 4), "repeats": 2, **changes})
+
+
+def measure(sweep, workers=None, path=None):
+    return [step.kind for step in SweepRunner(workers or FakeWorkers(), sweep, path).steps()]
+
+
+@given(grids)
+def test_every_repeat_is_a_pass_over_all_points(grid):
+    points, plan = grid.points(), grid.plan()
+    assert len(points) == len(set(points))
+    for repeat in range(grid.repeats):
+        block = [point for point, number in plan if number == repeat]
+        assert len(block) == len(points) and set(block) == set(points)
+    assert plan == grid.plan()
+    longer = dataclasses.replace(grid, repeats=grid.repeats + 1)
+    assert longer.plan()[: len(plan)] == plan, "more repeats go on where fewer ended"
+
+
+@given(grids)
+def test_simple_has_no_batch_sizes(grid):
+    simple = [point for point in grid.points() if point.settings.engine == "simple"]
+    others = len(grid.ranks) * len(grid.dtypes) * len(grid.splits) * len(grid.orders)
+    assert len(simple) == (others if "simple" in grid.engines else 0)
+    assert all(point.settings.batch_size == 1 for point in simple)
+
+
+@given(grids)
+def test_a_grid_survives_json(grid):
+    assert Grid.from_dict(json.loads(json.dumps(grid.to_dict()))) == grid
+
+
+def test_the_order_is_shuffled_and_another_for_each_repeat():
+    grid = Grid(ranks=range(1, 9), batch_sizes=(1, 2, 4), repeats=2)
+    first, second = ([point for point, number in grid.plan() if number == repeat] for repeat in (0, 1))
+    assert first != grid.points()
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"ranks": ()}, "ranks is empty"),
+        ({"ranks": (0,)}, "at least 1, not 0"),
+        ({"repeats": 0}, "at least 1, not 0"),
+        ({"ranks": 2}, r"ranks must be a list, for example ranks=\[2\]"),
+        ({"engines": "batched"}, "engines must be a list"),
+        ({"engines": ("warp",)}, "engine must be one of simple, batched, not 'warp'"),
+        ({"batch_sizes": (4, -1)}, "batch_size must be at least 1, not -1"),
+    ],
+)
+def test_a_grid_that_cannot_be_says_why(wrong, message):
+    with pytest.raises(InputError, match=message):
+        Grid(**wrong)
+
+
+def test_numbers_with_commas():
+    assert whole_numbers("1, 2,16,", "--ranks") == (1, 2, 16)
+    for wrong in ("", "1,x", "0", "-1", "1.5", "²"):
+        with pytest.raises(InputError, match="--ranks takes whole numbers"):
+            whole_numbers(wrong, "--ranks")
+
+
+def test_a_sweep_measures_its_plan_each_after_a_warm_up():
+    sweep, workers = Sweep(small_grid(), PROMPTS), FakeWorkers()
+    kinds = measure(sweep, workers)
+    assert kinds == ["warming up", "measuring", "measured"] * 8
+    assert sweep.is_complete and not sweep.failures
+    assert [(m.point, m.repeat) for m in sweep.measurements] == sweep.grid.plan()
+    for (warm, warm_settings, warm_ranks), (prompts, settings, ranks) in zip(
+        workers.asked[::2], workers.asked[1::2], strict=True
+    ):
+        assert prompts == tuple(PROMPTS)
+        assert warm == tuple(PROMPTS[: ranks * settings.batch_size])
+        assert (warm_settings.max_new_tokens, warm_ranks) == (4, ranks)
+
+
+def test_a_file_is_the_whole_sweep(tmp_path):
+    sweep = Sweep(small_grid(), PROMPTS)
+    measure(sweep, path=tmp_path / "sweep.json")
+    again = Sweep.load(tmp_path / "sweep.json")
+    assert again == sweep
+    assert again.table().equals(sweep.table())
+    assert list(again.summary_table()["repeats"]) == [2] * 4
+    assert (tmp_path / "sweep.json").read_text().count('"prompt 11"') == 1, "prompts are stored once"
+
+
+def test_a_stopped_sweep_goes_on_and_repeats_nothing(tmp_path):
+    path = tmp_path / "sweep.json"
+    sweep = resume_or_begin(path, small_grid(), PROMPTS)
+    runner = SweepRunner(FakeWorkers(), sweep, path)
+    for step in runner.steps():
+        if step.done == 3:
+            runner.stop()
+    assert len(sweep.measurements) == 3
+
+    again = resume_or_begin(path, small_grid(), PROMPTS)
+    workers = FakeWorkers()
+    measure(again, workers, path)
+    assert len(workers.asked) == 2 * 5
+    assert again.measurements[:3] == sweep.measurements
+    assert Sweep.load(path).is_complete
+    assert resume_or_begin(path, small_grid(repeats=3), PROMPTS).left == small_grid(repeats=3).plan()[8:]
+
+
+def test_a_consumer_that_breaks_off_cancels_the_run_under_way():
+    runner = SweepRunner(FakeWorkers(), Sweep(small_grid(), PROMPTS))
+    steps = runner.steps()
+    job = next(steps).job
+    steps.close()
+    assert job.was_cancelled
+
+
+def test_a_run_that_fails_is_recorded_and_tried_again_later(tmp_path):
+    path = tmp_path / "sweep.json"
+    sweep = Sweep(small_grid(), PROMPTS)
+    kinds = measure(sweep, FakeWorkers({3: RankError(1, "out of memory", "")}), path)
+    assert kinds.count("failed") == 1
+    assert len(sweep.measurements) == 7
+    [failure] = sweep.failures
+    assert "out of memory" in failure.message
+    again = Sweep.load(path)
+    assert again.left == [(failure.point, failure.repeat)]
+    measure(again, path=path)
+    assert again.is_complete and not again.failures
+
+
+def test_what_would_fail_every_time_is_raised_at_once():
+    sweep = Sweep(small_grid(), PROMPTS)
+    with pytest.raises(ModelError, match="no such model"):
+        measure(sweep, FakeWorkers({0: ModelError("no such model")}))
+    assert sweep.failures == []
+
+
+def test_more_ranks_than_there_are_is_refused_before_anything_runs():
+    with pytest.raises(InputError, match="asks for 8 ranks, but only 4 are started"):
+        SweepRunner(FakeWorkers(), Sweep(small_grid(ranks=(1, 8)), PROMPTS))
+
+
+@pytest.mark.parametrize(
+    ("changes", "prompts", "message"),
+    [
+        (
+            {"batch_sizes": (1, 8)},
+            PROMPTS,
+            r"its batch_sizes are \(1, 4\), not \(1, 8\)|its batch_sizes are \[1, 4\]",
+        ),
+        ({"base": Settings(max_new_tokens=3)}, PROMPTS, "its base are"),
+        ({}, PROMPTS[:5], "other prompts"),
+    ],
+)
+def test_a_file_with_another_sweep_is_left_alone(tmp_path, changes, prompts, message):
+    path = tmp_path / "sweep.json"
+    Sweep(small_grid(), PROMPTS).save(path)
+    before = path.read_text()
+    with pytest.raises(InputError, match=message):
+        resume_or_begin(path, small_grid(**changes), prompts)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("not JSON", "holds no sweep: "),
+        ("[]", r"holds no sweep of version 1 \(found None\)"),
+        ('{"sweep_version": 9}', r"\(found 9\); a newer file"),
+        ('{"sweep_version": 1}', "are damaged"),
+        ('{"sweep_version": 1, "grid": {"base": {}, "ranks": []}}', "x.json: ranks is empty"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_named(tmp_path, content, message):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        Sweep.load(tmp_path / "x.json")
+    assert "x.json" in str(caught.value)
+
+
+def test_the_remaining_time_comes_from_what_is_most_alike():
+    sweep = Sweep(small_grid(), PROMPTS)
+    assert remaining_s(sweep) is None
+    measure(sweep)
+    whole = sweep.measurements
+    walls = {m.point: m.run.wall_s for m in whole}
+    sweep.measurements = [m for m in whole if m.repeat == 0]
+    assert remaining_s(sweep) == pytest.approx(sum(walls.values()))
+    [fast] = [m for m in whole if m.repeat == 0 and m.point.ranks == 2 and m.point.settings.batch_size == 4]
+    sweep.measurements = [fast]
+    assert remaining_s(sweep) == pytest.approx(7 * fast.run.wall_s)
+
+
+def test_a_sweep_in_a_cell_says_how_far_it_is(capsys):
+    sweep = run_sweep(FakeWorkers({5: RankError(0, "boom", "")}), small_grid(), PROMPTS)
+    said = capsys.readouterr().out
+    assert "7 of 8 runs measured" in said
+    assert "failed: " in said and "boom" in said
+    assert len(sweep.failures) == 1
+
+
+def test_an_interrupt_keeps_what_is_measured(capsys):
+    sweep = run_sweep(FakeWorkers({5: KeyboardInterrupt()}), small_grid(), PROMPTS)
+    assert len(sweep.measurements) == 2
+    assert "stopped: 2 runs are measured, 6 are left." in capsys.readouterr().out
