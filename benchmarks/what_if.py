@@ -42,25 +42,20 @@ def settings(dtype: str) -> list[Setting]:
         prompts = nbkit.synthetic_prompts(n, words, "lognormal", seed=words + n)
         return Setting(name, tuple(prompts), nbkit.Settings(dtype=dtype, **asked), held_out)
 
-    fit = {"held_out": False, "ignore_eos": True}
+    work = {"ignore_eos": True}
     return [
-        setting("batch size 1", 6, 20, batch_size=1, max_new_tokens=16, **fit),
-        setting("batch size 4", 16, 20, batch_size=4, max_new_tokens=16, **fit),
-        setting("batch size 16", 40, 20, batch_size=16, max_new_tokens=16, **fit),
-        setting("batch size 16, longer", 32, 60, batch_size=16, max_new_tokens=32, **fit),
-        setting("batch size 8", 40, 20, True, batch_size=8, max_new_tokens=24, ignore_eos=True),
-        setting("batch size 12, other lengths", 50, 35, True, batch_size=12, max_new_tokens=20, ignore_eos=True),
-        setting("by length", 48, 30, True, batch_size=16, max_new_tokens=16, ignore_eos=True, order="by_length"),
+        setting("batch size 1", 5, 20, False, batch_size=1, max_new_tokens=12, **work),
+        setting("batch size 4", 16, 20, False, batch_size=4, max_new_tokens=12, **work),
+        setting("batch size 16", 40, 20, False, batch_size=16, max_new_tokens=12, **work),
+        setting("batch size 16, longer", 24, 60, False, batch_size=16, max_new_tokens=24, **work),
+        setting("batch size 8", 36, 20, True, batch_size=8, max_new_tokens=16, **work),
+        setting("batch size 12, other lengths", 40, 35, True, batch_size=12, max_new_tokens=16, **work),
+        setting("by length", 48, 30, True, batch_size=16, max_new_tokens=14, order="by_length", **work),
         setting(
-            "dynamic, by length, small batches",
-            *(36, 30, True),
-            batch_size=6,
-            max_new_tokens=16,
-            ignore_eos=True,
-            split="dynamic",
-            order="by_length",
+            *("dynamic, by length, small batches", 36, 30, True),
+            **(work | {"batch_size": 6, "max_new_tokens": 12, "split": "dynamic", "order": "by_length"}),
         ),
-        setting("to the end of each text", 32, 20, True, batch_size=8, max_new_tokens=32),
+        setting("to the end of each text", 32, 20, True, batch_size=8, max_new_tokens=24),
     ]
 
 

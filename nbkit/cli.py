@@ -16,6 +16,7 @@ from nbkit.analysis.scaling import best_model, scaling, series
 from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.durations import duration
 from nbkit.errors import InputError, JobCancelled, NbkitError
+from nbkit.machine import package_version
 from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
 from nbkit.prompts import first_lines
@@ -181,7 +182,14 @@ def sweep(
         with Workers(max(grid.ranks)) as live:
             _watch_sweep(SweepRunner(live, measured, out), measured, out)
     _print_sweep(measured)
-    console.print(f"saved {out}", soft_wrap=True)
+    saved = [out]
+    # The figures need plotly, which the command line does not.
+    if measured.measurements and package_version("plotly"):
+        from nbkit.sweep_report import write_sweep_report
+
+        saved.append(write_sweep_report(measured, out.with_suffix(".html")))
+    for path in saved:
+        console.print(f"saved {path}", soft_wrap=True)
     for failure in measured.failures:
         console.print(f"failed: {failure.point.label}: {failure.message}", markup=False, soft_wrap=True)
     sys.exit(EXIT_FAILED if measured.failures else 0)

@@ -69,6 +69,17 @@ def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit"
         for figure in (figures.run_timeline(run), figures.time_parts(run)):
             sections.append(figure.to_html(full_html=False, include_plotlyjs=False))
         sections.append(_outputs_table(run))
+    return write_page(path, title, sections)
+
+
+def write_page(path: str | Path, title: str, sections: Iterable[str]) -> Path:
+    """Write sections of HTML as one page and return its path.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
     return write_atomically(path, _PAGE.format(title=html.escape(title), body="\n".join(sections)))
 
 

@@ -17,7 +17,8 @@ import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -30,19 +31,24 @@ DECODE_COEFFICIENTS = ("step_fixed_s", "step_sequence_s", "step_cached_s")
 
 
 @dataclass(frozen=True, slots=True)
-class Slowdown:
-    """How much longer a batch takes where ``ranks`` work at once than with as few as the model was fitted on."""
+class Correction:
+    """Measured over modelled seconds where ``ranks`` work at once, by the number of ``sequences`` of a batch.
+
+    Above 1 where ranks slow each other down, or where a device is worse at batches of this
+    size than the model's straight line says. Three sequences of one length, in ascending order.
+    """
 
     ranks: int
-    prefill: float
-    decode: float
+    sequences: tuple[float, ...]
+    prefill: tuple[float, ...]
+    decode: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FitQuality:
-    """How well the fitted seconds of batches meet the measured ones: relative errors, 0.1 for 10%.
+    """How well the corrected seconds of batches meet the measured ones: relative errors, 0.1 for 10%.
 
-    Of the batches that it was fitted on, medians over batches of one shape.
+    Of the batches that the coefficients were fitted to, medians over batches of one shape.
     """
 
     shapes: int
@@ -56,8 +62,8 @@ class CostModel:
 
     ``tokenize_s`` and ``detokenize_s`` are per batch and per token, ``between_s`` what
     passes between a batch and the next, ``gather_rank_s`` and ``gather_prompt_s`` what a
-    gather takes for each further rank and for each prompt gathered. ``slowdowns`` are
-    measured, in the order of their ranks.
+    gather takes for each further rank and for each prompt gathered. ``corrections`` are
+    in the order of their ranks; none stands for 1 everywhere.
     """
 
     engine: str
@@ -73,7 +79,7 @@ class CostModel:
     between_s: float
     gather_rank_s: float
     gather_prompt_s: float
-    slowdowns: tuple[Slowdown, ...]
+    corrections: tuple[Correction, ...]
     quality: FitQuality
 
     @classmethod
@@ -99,9 +105,7 @@ class CostModel:
         tokenize = _fit_medians(_per_token(shapes.prompt_tokens), [b.tokenize_s for b in batches])
         detokenize = _fit_medians(_per_token(shapes.new_tokens), [b.detokenize_s for b in batches])
         gather_rank_s, gather_prompt_s = _fit_gather(runs)
-        compute_s = [b.prefill_s + b.decode_s for b in batches]
-        fitted_s = _prefill_terms(shapes) @ prefill + _decode_terms(shapes) @ decode
-        return cls(
+        model = cls(
             engine=engine,
             dtype=dtype,
             **dict(zip(PREFILL_COEFFICIENTS, prefill, strict=True)),
@@ -111,9 +115,25 @@ class CostModel:
             between_s=statistics.median(_between_s(run) for run in reference),
             gather_rank_s=gather_rank_s,
             gather_prompt_s=gather_prompt_s,
-            slowdowns=tuple(_slowdowns(runs, prefill, decode)),
-            quality=_quality(shapes, compute_s, fitted_s),
+            corrections=(),
+            quality=FitQuality(0, 0.0, 0.0),
         )
+        corrected = replace(model, corrections=tuple(_corrections(runs, model)))
+        return replace(corrected, quality=_quality(corrected, fewest, batches))
+
+    def calibrated(self, runs: Sequence[Run]) -> CostModel:
+        """The model with its coefficients scaled so that prefill and decode of all these runs together are met.
+
+        For an account of runs of one batch size: what a straight line misses there is then
+        not taken for a loss.
+        """
+        batches = [batch for run in runs for batch in run.batches]
+        shapes = BatchShapes.of(batches)
+        prefill = _ratio(sum(b.prefill_s for b in batches), float(self.prefill_s(shapes).sum()))
+        decode = _ratio(sum(b.decode_s for b in batches), float(self.decode_s(shapes).sum()))
+        scaled = {name: prefill * getattr(self, name) for name in PREFILL_COEFFICIENTS}
+        scaled |= {name: decode * getattr(self, name) for name in DECODE_COEFFICIENTS}
+        return replace(self, **scaled)
 
     def prefill_s(self, shapes: BatchShapes) -> Floats:
         """Seconds of each batch's prefill, the first new token included, on an undisturbed rank; shape (batches,)."""
@@ -129,18 +149,21 @@ class CostModel:
         """The part of a batch's seconds that does not depend on how many sequences it has; shape (batches,)."""
         return self.prefill_fixed_s + self.step_fixed_s * shapes.decode_steps
 
-    def slowdown_at(self, ranks: int) -> Slowdown:
-        """The slowdown where so many ranks work on one machine.
+    def correction(self, part: Literal["prefill", "decode"], ranks: int, sequences: Floats) -> Floats:
+        """By what to multiply modelled seconds where so many ranks work on one machine; shape (batches,).
 
-        Between measured numbers of ranks it is interpolated; beyond the largest it stays
-        what it was there: as if further ranks were on further machines like this one.
+        Between measured batch sizes (on a logarithmic scale) and numbers of ranks it is
+        interpolated; beyond the measured it stays what it was at the last: as if further
+        ranks were on further machines like this one.
         """
-        known = [slowdown.ranks for slowdown in self.slowdowns]
-        prefill, decode = (
-            float(np.interp(ranks, known, [getattr(slowdown, part) for slowdown in self.slowdowns]))
-            for part in ("prefill", "decode")
-        )
-        return Slowdown(ranks, prefill, decode)
+        if not self.corrections:
+            return np.ones_like(sequences)
+        at = np.log2(sequences)
+        by_ranks = [np.interp(at, np.log2(known.sequences), getattr(known, part)) for known in self.corrections]
+        place = float(np.interp(ranks, [known.ranks for known in self.corrections], range(len(by_ranks))))
+        below = min(int(place), len(by_ranks) - 1)
+        above = min(below + 1, len(by_ranks) - 1)
+        return np.asarray(by_ranks[below] + (place - below) * (by_ranks[above] - by_ranks[below]))
 
     def gather_s(self, ranks: int, prompts: int) -> float:
         """Seconds of the gather at the end of a run."""
@@ -234,30 +257,41 @@ def _between_s(run: Run) -> float:
     return max(0.0, statistics.median(gaps)) if gaps else 0.0
 
 
-def _slowdowns(runs: Sequence[Run], prefill: list[float], decode: list[float]) -> Iterable[Slowdown]:
+def _corrections(runs: Sequence[Run], model: CostModel) -> Iterable[Correction]:
     by_ranks: dict[int, list[BatchRecord]] = defaultdict(list)
     for run in runs:
         by_ranks[run.world_size] += run.batches
-    fewest = min(ranks for ranks, batches in by_ranks.items() if batches)
     for ranks, batches in sorted(by_ranks.items()):
-        shapes = BatchShapes.of(batches)
-        ratios = [
-            _median_ratio([b.prefill_s for b in batches], _prefill_terms(shapes) @ prefill),
-            _median_ratio([b.decode_s for b in batches], _decode_terms(shapes) @ decode),
-        ]
-        yield Slowdown(ranks, *(ratios if ranks != fewest else (1.0, 1.0)))
+        by_size: dict[int, list[BatchRecord]] = defaultdict(list)
+        for batch in batches:
+            by_size[len(batch.indices)].append(batch)
+        rows = [(float(size), *_median_ratios(own, model)) for size, own in sorted(by_size.items())]
+        if rows:
+            yield Correction(ranks, *zip(*rows, strict=True))
 
 
-def _median_ratio(measured: Sequence[float], fitted: Floats) -> float:
-    ratios = [value / other for value, other in zip(measured, fitted.tolist(), strict=True) if other > 0]
-    return statistics.median(ratios) if ratios else 1.0
+def _median_ratios(batches: Sequence[BatchRecord], model: CostModel) -> tuple[float, float]:
+    """Measured over modelled seconds of prefill and of decode."""
+    shapes = BatchShapes.of(batches)
+    modelled = zip(model.prefill_s(shapes).tolist(), model.decode_s(shapes).tolist(), strict=True)
+    pairs = list(zip(batches, modelled, strict=True))
+    prefill = [_ratio(batch.prefill_s, prefill_s) for batch, (prefill_s, _) in pairs]
+    decode = [_ratio(batch.decode_s, decode_s) for batch, (_, decode_s) in pairs]
+    return statistics.median(prefill), statistics.median(decode)
 
 
-def _quality(shapes: BatchShapes, measured: Sequence[float], fitted: Floats) -> FitQuality:
+def _ratio(measured_s: float, modelled_s: float) -> float:
+    return measured_s / modelled_s if modelled_s > 0 else 1.0
+
+
+def _quality(model: CostModel, ranks: int, batches: Sequence[BatchRecord]) -> FitQuality:
+    shapes = BatchShapes.of(batches)
+    modelled = model.prefill_s(shapes) * model.correction("prefill", ranks, shapes.sequences)
+    modelled += model.decode_s(shapes) * model.correction("decode", ranks, shapes.sequences)
     alike: dict[tuple[float, float, float], list[tuple[float, float]]] = defaultdict(list)
     keys = zip(shapes.sequences.tolist(), shapes.length.tolist(), shapes.steps.tolist(), strict=True)
-    for key, value, other in zip(keys, measured, fitted.tolist(), strict=True):
-        alike[key].append((value, other))
+    for key, batch, other in zip(keys, batches, modelled.tolist(), strict=True):
+        alike[key].append((batch.prefill_s + batch.decode_s, other))
     errors = []
     for pairs in alike.values():
         value = statistics.median(value for value, _ in pairs)

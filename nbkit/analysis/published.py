@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from nbkit.analysis.cost_model import CostModel, FitQuality, Slowdown
+from nbkit.analysis.cost_model import CostModel, FitQuality
 from nbkit.errors import InputError
 
 SOURCE = (
@@ -180,6 +180,6 @@ def published_cost_model() -> CostModel:
         between_s=0.0,
         gather_rank_s=0.0,
         gather_prompt_s=0.0,
-        slowdowns=(Slowdown(1, 1.0, 1.0),),
+        corrections=(),
         quality=FitQuality(1, 0.0, 0.0),
     )

@@ -18,6 +18,7 @@ from nbkit.analysis.cost_model import CostModel, resolved_dtype
 from nbkit.analysis.lost_time import LostTime, lost_time
 from nbkit.errors import InputError
 from nbkit.records import Run
+from nbkit.settings import ENGINES, ORDERS, SPLITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def series(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Runs by what they have in common but for the number of ranks: a label in words to its runs.
 
     A label names only what is not the same in all runs: the engine with its batch size,
-    the dtype, the schedule, ... Runs that were stopped are left out.
+    the dtype, the schedule, ... Labels are in the order of these; the runs of each are in the order
+    given. Runs that were stopped are left out.
     """
     complete = [run for run in runs if run.is_complete]
     described = [_choices(run) for run in complete]
@@ -76,7 +78,7 @@ def series(runs: Sequence[Run]) -> dict[str, list[Run]]:
     by_label: dict[str, list[Run]] = defaultdict(list)
     for run, choices in zip(complete, described, strict=True):
         by_label[", ".join(choices[key] for key in differing) or choices["engine"]].append(run)
-    return dict(by_label)
+    return dict(sorted(by_label.items(), key=lambda item: _place(item[1][0])))
 
 
 def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[ScalingPoint]:
@@ -89,7 +91,8 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
         order in which they were measured. One of the lists that ``series`` gives.
     model : CostModel, optional
         What batches should take; left out, it is fitted to these runs. One that is fitted
-        to more batch sizes tells fixed seconds from those of each sequence better.
+        to more batch sizes tells fixed seconds from those of each sequence better. It is
+        calibrated to the runs on the fewest ranks, so that slower means slower than these.
 
     Raises
     ------
@@ -102,22 +105,23 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
     for run in runs:
         by_ranks[run.world_size].append(run)
     fewest = min(by_ranks)
+    model = model.calibrated(by_ranks[fewest])
     reference = _median_run(by_ranks[fewest])
     return [_point(by_ranks[ranks], by_ranks[fewest], reference, model) for ranks in sorted(by_ranks)]
 
 
 def kinds(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by what a cost model is fitted to: ``model, engine, dtype`` to its runs with finished batches."""
+    """Runs that have finished batches, by their ``kind``."""
     by_kind: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.batches:
-            by_kind[_kind(run)].append(run)
+            by_kind[kind(run)].append(run)
     return dict(by_kind)
 
 
 def best_model(runs: Sequence[Run], of: Run) -> CostModel:
     """The cost model fitted to all runs of the same model, engine and dtype as one run."""
-    return CostModel.fit(kinds(runs)[_kind(of)])
+    return CostModel.fit(kinds(runs)[kind(of)])
 
 
 def explain(point: ScalingPoint) -> str:
@@ -133,7 +137,8 @@ def explain(point: ScalingPoint) -> str:
     )
 
 
-def _kind(run: Run) -> str:
+def kind(run: Run) -> str:
+    """What a cost model is fitted to: a run's model, engine and dtype, in words."""
     return f"{run.settings.model}, {run.settings.engine}, {resolved_dtype(run)}"
 
 
@@ -153,6 +158,12 @@ def _choices(run: Run) -> dict[str, str]:
         "model": asked.model,
         "prompts": f"{len(run.prompts)} prompts",
     }
+
+
+def _place(run: Run) -> tuple[object, ...]:
+    asked = run.settings
+    places = (ENGINES.index(asked.engine), SPLITS.index(asked.split), ORDERS.index(asked.order))
+    return asked.model, places[0], asked.prompts_a_batch, resolved_dtype(run), *places[1:], asked.max_new_tokens
 
 
 def _check_alike(runs: Sequence[Run]) -> None:

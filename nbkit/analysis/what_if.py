@@ -114,8 +114,8 @@ def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: in
     _check(model, workload, settings, ranks)
     dealt, owner = _deal(workload, settings, ranks)
     shapes = _shapes(dealt, workload, settings)
-    slow = model.slowdown_at(ranks)
-    prefill_s, decode_s = model.prefill_s(shapes) * slow.prefill, model.decode_s(shapes) * slow.decode
+    prefill_s = model.prefill_s(shapes) * model.correction("prefill", ranks, shapes.sequences)
+    decode_s = model.decode_s(shapes) * model.correction("decode", ranks, shapes.sequences)
     tokenize_s = _per_token_s(model.tokenize_s, shapes.prompt_tokens)
     detokenize_s = _per_token_s(model.detokenize_s, shapes.new_tokens)
     batch_s = tokenize_s + prefill_s + decode_s + detokenize_s + model.between_s

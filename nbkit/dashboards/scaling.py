@@ -16,8 +16,9 @@ from nbkit.dashboards.sweep_controls import SweepControls
 from nbkit.dashboards.sweep_results import SweepResults, title
 from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel
 from nbkit.durations import duration
+from nbkit.errors import NbkitError
 from nbkit.records import Run
-from nbkit.sweep import Step, Sweep, SweepRunner, resume_or_begin
+from nbkit.sweep import Grid, Step, Sweep, SweepRunner, resume_or_begin
 from nbkit.workers import Workers
 
 ARTICLE = "the article's RTX 3090s, Llama-2-7b"
@@ -80,6 +81,7 @@ class Scaling(Dashboard):
             self._what_if.widget,
         )
         self._show()
+        self._offer_machines()
         self._start_with_workers(self._get_ready)
 
     def close(self) -> None:
@@ -101,18 +103,30 @@ class Scaling(Dashboard):
     def _run(self) -> None:
         try:
             grid = self._controls.grid()
-            self.sweep = resume_or_begin(self._path.value, grid, self._controls.prompts())
+            self.sweep = self._to_go_on_with(grid, self._controls.prompts())
             self._show()
             workers = self._workers.get_with(max(grid.ranks))
             self._runner = SweepRunner(workers, self.sweep, self._path.value)
-            self._stop_button.disabled = False
+            self._stop_button.disabled, self._load_button.disabled = False, True
             for step in self._runner.steps():
                 self._show_step(step)
             self._say_end()
         finally:
             self._runner = None
             self._stop_button.disabled = True
-            self._run_button.disabled = False
+            self._run_button.disabled = self._load_button.disabled = False
+            self._offer_machines()
+
+    def _to_go_on_with(self, grid: Grid, prompts: list[str]) -> Sweep:
+        """What is shown, if it asks for the same and no file does; else the file's sweep, or a new one."""
+        shown = self.sweep
+        if (
+            shown is not None
+            and not Path(self._path.value).exists()
+            and (shown.grid, shown.prompts) == (grid, prompts)
+        ):
+            return shown
+        return resume_or_begin(self._path.value, grid, prompts)
 
     def _show_step(self, step: Step) -> None:
         self.sweep = step.sweep
@@ -120,7 +134,8 @@ class Scaling(Dashboard):
         left = f", about {duration(step.remaining_s)} left" if step.remaining_s else ""
         self._status.say(f"{step.done} of {step.total} runs{left}. {step.kind.capitalize()}: {step.point.label}.")
         if step.kind in ("measured", "failed"):
-            self._show()
+            # Not the machines to simulate: simulating would take time from the ranks.
+            self._results.show(step.sweep.runs)
 
     def _say_end(self) -> None:
         assert self.sweep is not None
@@ -141,17 +156,24 @@ class Scaling(Dashboard):
     def _load(self) -> None:
         try:
             self.sweep = Sweep.load(self._path.value)
-        except Exception as error:
+        except NbkitError as error:
             self._status.say_error(error)
             return
+        self._controls.show(self.sweep)
         self._show()
+        self._offer_machines()
         self._status.say(f"Loaded {len(self.sweep.measurements)} runs from {self._path.value}.")
 
     def _show(self) -> None:
-        runs = list(self.sweep.runs) if self.sweep is not None else []
-        self._results.show(runs)
-        self._roofline.show(runs)
-        self._what_if.offer(_machines(runs))
+        self._results.show(self._runs)
+
+    def _offer_machines(self) -> None:
+        self._roofline.show(self._runs)
+        self._what_if.offer(_machines(self._runs))
+
+    @property
+    def _runs(self) -> list[Run]:
+        return self.sweep.runs if self.sweep is not None else []
 
 
 def _machines(runs: list[Run]) -> Mapping[str, KnownMachine]:

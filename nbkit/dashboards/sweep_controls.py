@@ -22,26 +22,19 @@ class SweepControls:
     """Widgets that become a ``Grid`` and its prompts."""
 
     def __init__(self, sweep: Sweep | None, most_ranks: int) -> None:
-        grid = sweep.grid if sweep is not None else _first_grid(most_ranks)
-        self._prompts_given = list(sweep.prompts) if sweep is not None else None
-        self._ranks = _text("ranks", ",".join(map(str, grid.ranks)))
-        self._batch_sizes = _text("batch sizes", ",".join(map(str, grid.batch_sizes)))
-        self._engines = _Ticks("engines", ENGINES, grid.engines)
-        self._dtypes = _Ticks("dtypes", DTYPES, grid.dtypes)
-        self._splits = _Ticks("splits", SPLITS, grid.splits)
-        self._orders = _Ticks("orders", ORDERS, grid.orders)
+        self._prompts_given: list[str] | None = None
+        self._ranks = _text("ranks")
+        self._batch_sizes = _text("batch sizes")
+        self._engines = _Ticks("engines", ENGINES)
+        self._dtypes = _Ticks("dtypes", DTYPES)
+        self._splits = _Ticks("splits", SPLITS)
+        self._orders = _Ticks("orders", ORDERS)
         self._model = ipywidgets.Combobox(
-            description="model",
-            options=EMBEDDED,
-            value=grid.base.model,
-            ensure_option=False,
-            style=LABEL_WIDTH,
-            layout=CONTROL,
+            description="model", options=EMBEDDED, ensure_option=False, style=LABEL_WIDTH, layout=CONTROL
         )
-        prompts = len(self._prompts_given) if self._prompts_given is not None else 20
-        self._prompts = slider("prompts", prompts, MOST_PROMPTS)
-        self._new_tokens = slider("new tokens", grid.base.max_new_tokens, MOST_NEW_TOKENS)
-        self._repeats = slider("repeats", grid.repeats, MOST_REPEATS)
+        self._prompts = slider("prompts", 20, MOST_PROMPTS)
+        self._new_tokens = slider("new tokens", 20, MOST_NEW_TOKENS)
+        self._repeats = slider("repeats", 2, MOST_REPEATS)
         notes = {
             self._ranks: "How many work, of those started; with commas.",
             self._batch_sizes: "Prompts a batch and rank; with commas.",
@@ -56,8 +49,32 @@ class SweepControls:
             [_with_note(widget, note) for widget, note in notes.items()] + [tick.widget for tick in ticks],
             layout={"grid_template_columns": columns, "grid_gap": "2px 16px", "width": "100%"},
         )
+        self._show_grid(_first_grid(most_ranks))
         # Prompts that a sweep brought along stay until another number is asked for.
         self._prompts.observe(lambda _: self._forget_prompts(), "value")
+        if sweep is not None:
+            self.show(sweep)
+
+    def show(self, sweep: Sweep) -> None:
+        """Ask for what a sweep asked for."""
+        self._show_grid(sweep.grid)
+        _set_slider(self._prompts, len(sweep.prompts))
+        self._prompts_given = list(sweep.prompts)
+
+    def _show_grid(self, grid: Grid) -> None:
+        self._base, self._seed = grid.base, grid.seed
+        self._ranks.value = ",".join(map(str, grid.ranks))
+        self._batch_sizes.value = ",".join(map(str, grid.batch_sizes))
+        for ticks, chosen in (
+            (self._engines, grid.engines),
+            (self._dtypes, grid.dtypes),
+            (self._splits, grid.splits),
+            (self._orders, grid.orders),
+        ):
+            ticks.choose(chosen)
+        self._model.value = grid.base.model
+        _set_slider(self._new_tokens, grid.base.max_new_tokens)
+        _set_slider(self._repeats, grid.repeats)
 
     def grid(self) -> Grid:
         """The grid that the controls ask for.
@@ -74,8 +91,9 @@ class SweepControls:
             dtypes=self._dtypes.chosen,
             splits=self._splits.chosen,
             orders=self._orders.chosen,
-            base=Settings(model=self._model.value, max_new_tokens=self._new_tokens.value, ignore_eos=True),
+            base=Settings.of(self._base, model=self._model.value, max_new_tokens=self._new_tokens.value),
             repeats=self._repeats.value,
+            seed=self._seed,
         )
 
     def prompts(self) -> list[str]:
@@ -89,11 +107,9 @@ class SweepControls:
 class _Ticks:
     """A line of boxes, of which any number may be ticked."""
 
-    def __init__(self, description: str, options: Sequence[str], chosen: Sequence[str]) -> None:
+    def __init__(self, description: str, options: Sequence[str]) -> None:
         self._boxes = {
-            option: ipywidgets.Checkbox(
-                value=option in chosen, description=option.replace("_", " "), indent=False, layout={"width": "auto"}
-            )
+            option: ipywidgets.Checkbox(description=option.replace("_", " "), indent=False, layout={"width": "auto"})
             for option in options
         }
         label = ipywidgets.Label(description, layout={"width": "100px", "min_width": "60px"})
@@ -102,6 +118,10 @@ class _Ticks:
             [label, *self._boxes.values()],
             layout={"flex_flow": "row wrap", "align_items": "center", "min_width": "0"},
         )
+
+    def choose(self, options: Sequence[str]) -> None:
+        for option, box in self._boxes.items():
+            box.value = option in options
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -118,8 +138,13 @@ def _first_grid(most_ranks: int) -> Grid:
     )
 
 
-def _text(description: str, value: str) -> ipywidgets.Text:
-    return ipywidgets.Text(value, description=description, style=LABEL_WIDTH, layout=CONTROL, continuous_update=False)
+def _text(description: str) -> ipywidgets.Text:
+    return ipywidgets.Text(description=description, style=LABEL_WIDTH, layout=CONTROL, continuous_update=False)
+
+
+def _set_slider(control: ipywidgets.IntSlider, value: int) -> None:
+    control.max = max(control.max, value)
+    control.value = value
 
 
 def _with_note(widget: ipywidgets.Widget, note: str) -> ipywidgets.VBox:

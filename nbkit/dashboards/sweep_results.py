@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import ipywidgets
 
 from nbkit import figures
-from nbkit.analysis.scaling import ScalingPoint, best_model, explain, scaling, series
+from nbkit.analysis.scaling import ScalingPoint, explain, series
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH
 from nbkit.records import Run
+from nbkit.sweep_report import of_one_schedule, points_by_series, with_several_ranks
 
 NOTHING_YET = "Nothing measured yet. Run a sweep, or load one."
 
@@ -22,6 +23,7 @@ class SweepResults:
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
+        self._points: dict[str, list[ScalingPoint]] = {}
         self._series = ipywidgets.Dropdown(description="series", options=[], style=LABEL_WIDTH, layout=CONTROL)
         self._words = ipywidgets.HTML()
         self._speed_up = LiveFigure(figures.speed_up({}))
@@ -56,48 +58,27 @@ class SweepResults:
     def show(self, runs: Sequence[Run]) -> None:
         """Draw everything from these runs."""
         self._runs = list(runs)
-        by_label = series(runs)
-        self._draw(self._speed_up, lambda: figures.speed_up(_points(by_label, runs)))
-        self._draw(self._efficiency, lambda: figures.efficiency(_points(by_label, runs)))
+        self._points = points_by_series(runs)
+        scaled = with_several_ranks(self._points)
+        self._draw(self._speed_up, lambda: figures.speed_up(scaled))
+        self._draw(self._efficiency, lambda: figures.efficiency(scaled))
         self._draw(self._pareto, lambda: figures.pareto(runs))
-        chosen = self._series.value
-        self._series.options = list(by_label)
-        self._series.value = chosen if chosen in by_label else next(iter(by_label), None)
+        chosen, labels = self._series.value, list(self._points)
+        self._series.options = labels
+        self._series.value = chosen if chosen in labels else next(iter(labels), None)
         self._show_series()
 
     def _show_series(self) -> None:
+        points = self._points.get(self._series.value, [])
         own = series(self._runs).get(self._series.value, [])
-        points = scaling(own, best_model(self._runs, own[0])) if own else []
         self._draw(self._lost, lambda: figures.lost_time(points))
         self._draw(self._gap, lambda: figures.gap(points))
-        self._draw(self._heat, lambda: figures.heat_map(_of_the_same_kind(self._runs, own)))
+        self._draw(self._heat, lambda: figures.heat_map(of_one_schedule(self._runs, own[0]) if own else []))
         said = [explain(point) for point in points[1:]] or [NOTHING_YET if not own else "One number of ranks so far."]
         self._words.value = "".join(f"<div class='nbkit-status'>{html.escape(line)}</div>" for line in said)
 
     def _draw(self, figure: LiveFigure, make: Callable[[], object]) -> None:
         self._panels[figure].draw(lambda: figure.begin(make()))
-
-
-def _points(by_label: Mapping[str, Sequence[Run]], runs: Sequence[Run]) -> dict[str, list[ScalingPoint]]:
-    """The points of every series that has more than one number of ranks."""
-    return {
-        label: scaling(own, best_model(runs, own[0]))
-        for label, own in by_label.items()
-        if len({run.world_size for run in own}) > 1
-    }
-
-
-def _of_the_same_kind(runs: Sequence[Run], own: Sequence[Run]) -> list[Run]:
-    """The runs that differ from a series in ranks and batch size only."""
-    if not own:
-        return []
-    kind = _kind(own[0])
-    return [run for run in runs if run.is_complete and _kind(run) == kind]
-
-
-def _kind(run: Run) -> tuple[str, ...]:
-    asked = run.settings
-    return asked.engine, asked.dtype, asked.split, asked.order
 
 
 def title(text: str) -> ipywidgets.HTML:

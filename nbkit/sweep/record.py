@@ -86,9 +86,10 @@ class Sweep:
         """A pandas table with one row a point: medians over its repeats, with the lowest and the highest."""
         import pandas
 
-        return pandas.DataFrame(list(self._summary_rows()))
+        return pandas.DataFrame(list(self.summary_rows()))
 
-    def _summary_rows(self) -> Iterator[dict[str, Any]]:
+    def summary_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of ``summary_table``, units in the names."""
         by_point: dict[Point, list[Run]] = defaultdict(list)
         for measurement in self.measurements:
             by_point[measurement.point].append(measurement.run)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from timelines import MODEL, timeline, varied_runs
 
 from nbkit.analysis.batch_shapes import BatchShapes
-from nbkit.analysis.cost_model import CostModel, Slowdown, non_negative_fit
+from nbkit.analysis.cost_model import CostModel, non_negative_fit
 from nbkit.errors import InputError
 
 COEFFICIENTS = [
@@ -27,7 +27,10 @@ def test_the_coefficients_that_made_the_runs_are_found_again():
     for name in COEFFICIENTS:
         assert getattr(model, name) == pytest.approx(getattr(MODEL, name), rel=1e-6), name
     assert model.quality.largest_error < 1e-9
-    assert model.slowdowns == (Slowdown(1, 1.0, 1.0),)
+    [correction] = model.corrections
+    assert correction.ranks == 1
+    assert correction.sequences == (1.0, 4.0, 8.0, 16.0)
+    assert correction.decode == pytest.approx([1] * 4)
 
 
 def test_a_disturbed_batch_moves_the_fit_little():
@@ -42,10 +45,33 @@ def test_ranks_that_slow_each_other_down_are_measured_and_carried_on():
     lengths, new = [5 + 7 * (i % 9) for i in range(24)], [10] * 24
     crowded = [timeline(lengths, new, n, slower=lambda rank, n=n: 1 + 0.2 * (n - 1), batch_size=4) for n in (2, 4)]
     model = CostModel.fit(varied_runs() + crowded)
-    assert [s.ranks for s in model.slowdowns] == [1, 2, 4]
-    assert [s.decode for s in model.slowdowns] == pytest.approx([1.0, 1.2, 1.6])
-    assert model.slowdown_at(3).prefill == pytest.approx(1.4)
-    assert model.slowdown_at(1000).decode == pytest.approx(1.6)
+    assert [correction.ranks for correction in model.corrections] == [1, 2, 4]
+    for ranks, slower in ((1, 1.0), (2, 1.2), (3, 1.4), (4, 1.6), (1000, 1.6)):
+        for part in ("prefill", "decode"):
+            assert model.correction(part, ranks, np.array([1.0, 4.0, 64.0])) == pytest.approx([slower] * 3)
+
+
+def test_what_a_straight_line_misses_is_corrected_by_batch_size():
+    """A device that is worse at 4 sequences than at 1 and 16, as processors are that multiply few rows badly."""
+    worse = {1: 0.8, 4: 1.2, 16: 1.0}
+    lengths, new = [8] * 32, [10] * 32
+    runs = [timeline(lengths, new, 1, batch_size=s, slower=lambda rank, s=s: worse[s]) for s in (1, 4, 16)]
+    model = CostModel.fit(runs)
+    assert model.quality.largest_error < 1e-9
+    for run in runs:
+        shapes = BatchShapes.of(run.batches)
+        corrected = model.decode_s(shapes) * model.correction("decode", 1, shapes.sequences)
+        assert corrected == pytest.approx([batch.decode_s for batch in run.batches])
+    between = model.correction("decode", 1, np.array([8.0]))[0]
+    assert between == pytest.approx(sum(model.correction("decode", 1, np.array([4.0, 16.0]))) / 2)
+
+
+def test_a_calibrated_model_meets_the_runs_it_is_calibrated_to():
+    runs = [timeline([8] * 32, [10] * 32, 1, batch_size=4, slower=lambda rank: 1.3)]
+    model = MODEL.calibrated(runs)
+    shapes = BatchShapes.of(runs[0].batches)
+    assert model.decode_s(shapes).sum() == pytest.approx(sum(batch.decode_s for batch in runs[0].batches))
+    assert model.prefill_s(shapes).sum() == pytest.approx(sum(batch.prefill_s for batch in runs[0].batches))
 
 
 def test_the_gather_grows_with_the_ranks():

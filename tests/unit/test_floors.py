@@ -40,6 +40,7 @@ FLOORS = [
     "monitor",
     "figures",
     "report",
+    "sweep_report",
     "export",
     "doctor",
     "cli",

@@ -46,8 +46,9 @@ def test_a_machine_that_drifts_is_in_both_halves_of_a_ratio():
 def test_runs_are_grouped_by_what_they_have_in_common():
     runs = runs_on((1, 2)) + runs_on((1, 2), batch_size=16) + runs_on((1,), engine="simple")
     grouped = series(runs)
-    assert list(grouped) == ["batched, batch size 8", "batched, batch size 16", "simple"]
-    assert [len(own) for own in grouped.values()] == [2, 2, 1]
+    assert list(grouped) == ["simple", "batched, batch size 8", "batched, batch size 16"]
+    assert [len(own) for own in grouped.values()] == [1, 2, 2]
+    assert list(series(runs[::-1])) == list(grouped), "labels have their own order"
     assert list(series(runs_on((1, 2)))) == ["batched, batch size 8"]
     mixed = series(runs_on((1,)) + runs_on((1,), split="dynamic"))
     assert list(mixed) == ["static, as given", "dynamic, as given"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timelines import FLAT, MODEL, timeline
 
-from nbkit.analysis.cost_model import Slowdown
+from nbkit.analysis.cost_model import Correction
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.errors import InputError
 from nbkit.settings import ORDERS, SPLITS, Settings
@@ -79,7 +79,7 @@ def test_the_published_plateau_comes_out_of_the_schedule():
 
 
 def test_slower_neighbours_slow_the_forecast():
-    crowded = replace(EXACT, slowdowns=(Slowdown(1, 1.0, 1.0), Slowdown(2, 2.0, 2.0)))
+    crowded = replace(EXACT, corrections=(Correction(2, (1.0, 16.0), (2.0, 2.0), (2.0, 2.0)),))
     work = workload([8] * 64, [20] * 64)
     alone, beside = (simulate(model, work, Settings(), 2).wall_s for model in (EXACT, crowded))
     assert beside == pytest.approx(2 * alone, rel=0.02)

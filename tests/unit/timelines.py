@@ -10,7 +10,7 @@ from example_runs import MACHINE
 
 from nbkit import schedule
 from nbkit.analysis.batch_shapes import BatchShapes
-from nbkit.analysis.cost_model import CostModel, FitQuality, Slowdown
+from nbkit.analysis.cost_model import CostModel, FitQuality
 from nbkit.records import BatchRecord, Output, RankRecord, Run
 from nbkit.settings import Settings
 
@@ -28,7 +28,7 @@ MODEL = CostModel(
     between_s=0.0,
     gather_rank_s=1e-3,
     gather_prompt_s=1e-6,
-    slowdowns=(Slowdown(1, 1.0, 1.0),),
+    corrections=(),
     quality=FitQuality(1, 0.0, 0.0),
 )
 FLAT = replace(MODEL, prefill_position_s=0.0, prefill_square_s=0.0, step_sequence_s=0.0, step_cached_s=0.0)

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from nbkit.dashboards import Explore
+import nbkit
+from nbkit.dashboards import Explore, Scaling
 
 TINY = {"model": "tiny-random"}
 ENDLESS = {**TINY, "max_new_tokens": 150, "batch_size": 1, "ignore_eos": True}
@@ -125,3 +126,74 @@ def test_a_prompt_that_does_not_fit_is_a_sentence(explore):
     wait_until_idle(dashboard)
     assert says(dashboard, "more than the model")
     assert dashboard.runs == []
+
+
+@pytest.fixture
+def scaling(workers, tmp_path):
+    """Make scaling dashboards on the shared workers, with a sweep of the tiny model; closed at the end."""
+    made = []
+
+    def make(repeats=2, path=tmp_path / "sweep.json", **base):
+        asked = nbkit.Settings(**{**TINY, "max_new_tokens": 4, "ignore_eos": True, **base})
+        grid = nbkit.Grid(ranks=(1, 2), batch_sizes=(1, 4), base=asked, repeats=repeats)
+        made.append(Scaling(workers, nbkit.Sweep(grid, ["a b c"] * 8), path))
+        wait_until_idle(made[-1])
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_sweep_in_a_dashboard_is_stopped_gone_on_with_and_loaded(scaling, tmp_path):
+    dashboard = scaling(repeats=20)
+    dashboard._on_run()
+    dashboard._on_run()
+    wait_for(lambda: dashboard.sweep.measurements)
+    dashboard._stop()
+    wait_until_idle(dashboard)
+    kept = list(dashboard.sweep.measurements)
+    assert 0 < len(kept) < 80
+    assert says(dashboard, f"Stopped with {80 - len(kept)} runs left")
+    dashboard._on_run()
+    wait_until_idle(dashboard)
+    assert dashboard.sweep.is_complete
+    assert dashboard.sweep.measurements[: len(kept)] == kept
+    assert "2 ranks are" in dashboard._results._words.value
+
+    other = scaling(repeats=3, path=tmp_path / "other.json")
+    other._path.value = str(tmp_path / "sweep.json")
+    other._load()
+    assert other.sweep == dashboard.sweep
+    assert other._controls.grid() == dashboard.sweep.grid
+
+
+def test_a_sweep_goes_on_with_what_is_shown_and_saves_it(scaling, workers, tmp_path):
+    dashboard = scaling()
+    measured = nbkit.run_sweep(workers, dashboard._controls.grid(), ["a b c"] * 8)
+    dashboard.sweep = measured
+    dashboard._on_run()
+    wait_until_idle(dashboard)
+    assert says(dashboard, "All runs are measured")
+    assert len(measured.measurements) == 8, "nothing was measured again"
+
+
+def test_another_sweep_in_the_file_is_left_alone(scaling, tmp_path):
+    first = scaling()
+    first._on_run()
+    wait_until_idle(first)
+    before = (tmp_path / "sweep.json").read_text()
+    second = scaling(max_new_tokens=5)
+    second._on_run()
+    wait_until_idle(second)
+    assert says(second, "holds another sweep")
+    assert (tmp_path / "sweep.json").read_text() == before
+
+
+def test_closing_a_dashboard_stops_its_sweep(scaling, workers):
+    dashboard = scaling(repeats=50, max_new_tokens=100)
+    dashboard._on_run()
+    wait_for(lambda: dashboard._runner is not None and workers.last_job.running())
+    dashboard.close()
+    wait_for(lambda: workers.last_job.done(), seconds=5)
+    assert len(dashboard.sweep.measurements) < 400

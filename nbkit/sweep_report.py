@@ -1,0 +1,73 @@
+"""Sweep report: every figure of a sweep, and the page that holds them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from nbkit import figures
+from nbkit.analysis.cost_model import CostModel
+from nbkit.analysis.scaling import ScalingPoint, explain, kind, kinds, scaling, series
+from nbkit.errors import InputError
+from nbkit.records import Run
+from nbkit.report import html_table, write_page
+from nbkit.sweep import Sweep
+
+
+def points_by_series(runs: Sequence[Run]) -> dict[str, list[ScalingPoint]]:
+    """The points of every series, each held against the cost model of all runs of its kind."""
+    models = {name: CostModel.fit(own) for name, own in kinds(runs).items()}
+    return {label: scaling(own, models[kind(own[0])]) for label, own in series(runs).items()}
+
+
+def with_several_ranks(points: Mapping[str, Sequence[ScalingPoint]]) -> dict[str, Sequence[ScalingPoint]]:
+    """The series from which scaling can be told."""
+    return {label: own for label, own in points.items() if len(own) > 1}
+
+
+def of_one_schedule(runs: Sequence[Run], like: Run) -> list[Run]:
+    """The complete runs that differ from one in ranks and batch size at most."""
+    return [run for run in runs if run.is_complete and _schedule(run) == _schedule(like)]
+
+
+def sweep_figures(runs: Sequence[Run]) -> dict[str, go.Figure]:
+    """Every figure that a sweep's runs give, by a name."""
+    points = points_by_series(runs)
+    scaled = with_several_ranks(points)
+    made = {"speed-up": figures.speed_up(scaled), "efficiency": figures.efficiency(scaled)}
+    for label, own in scaled.items():
+        made[f"lost time: {label}"] = figures.lost_time(own)
+        made[f"gap: {label}"] = figures.gap(own)
+    for schedule in dict.fromkeys(_schedule(run) for run in runs if run.is_complete):
+        alike = [run for run in runs if run.is_complete and _schedule(run) == schedule]
+        made[f"ranks and batch size: {', '.join(schedule)}"] = figures.heat_map(alike)
+    made["throughput and pace"] = figures.pareto(runs)
+    return made
+
+
+def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep") -> Path:
+    """Write the figures and the table of a sweep as one HTML file, readable without a network; return its path.
+
+    Raises
+    ------
+    InputError
+        Nothing is measured yet, or the file cannot be written.
+    """
+    if not any(run.is_complete for run in sweep.runs):
+        raise InputError("nothing of this sweep is measured yet; run it first.")
+    said = [explain(point) for own in points_by_series(sweep.runs).values() for point in own[1:]]
+    sections = [html_table(sweep.summary_rows())]
+    sections += [f"<p>{html.escape(line)}</p>" for line in said]
+    for number, (name, figure) in enumerate(sweep_figures(sweep.runs).items()):
+        sections.append(f"<h2>{html.escape(name)}</h2>")
+        # plotly.js goes into the file once, with the first figure.
+        sections.append(figure.to_html(full_html=False, include_plotlyjs=number == 0))
+    return write_page(path, title, sections)
+
+
+def _schedule(run: Run) -> tuple[str, ...]:
+    asked = run.settings
+    return asked.engine, asked.dtype, asked.split, asked.order.replace("_", " ")
