@@ -36,7 +36,7 @@ class Setting:
 
 
 def settings(dtype: str) -> list[Setting]:
-    """What the model is fitted on: three batch sizes, two lengths; and five settings that differ from these."""
+    """What the model is fitted on: four batch sizes, two lengths; and five settings that differ from these."""
 
     def setting(name: str, n: int, words: int, held_out: bool, **asked: Any) -> Setting:
         prompts = nbkit.synthetic_prompts(n, words, "lognormal", seed=words + n)
@@ -45,6 +45,7 @@ def settings(dtype: str) -> list[Setting]:
     work = {"ignore_eos": True}
     return [
         setting("batch size 1", 5, 20, False, batch_size=1, max_new_tokens=12, **work),
+        setting("batch size 2", 8, 20, False, batch_size=2, max_new_tokens=12, **work),
         setting("batch size 4", 16, 20, False, batch_size=4, max_new_tokens=12, **work),
         setting("batch size 16", 40, 20, False, batch_size=16, max_new_tokens=12, **work),
         setting("batch size 16, longer", 24, 60, False, batch_size=16, max_new_tokens=24, **work),

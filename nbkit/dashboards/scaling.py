@@ -53,7 +53,7 @@ class Scaling(Dashboard):
         super().__init__(workers)
         self.sweep = sweep
         self._runner: SweepRunner | None = None
-        self._controls = SweepControls(sweep, most_ranks=self._workers.slider.value)
+        self._controls = SweepControls(sweep)
         self._results = SweepResults()
         self._roofline = RooflinePanel(self._workers.get)
         self._what_if = WhatIfPanel()
@@ -92,6 +92,8 @@ class Scaling(Dashboard):
         super().close()
 
     def _get_ready(self) -> None:
+        if self.sweep is None:
+            self._controls.suggest(self._workers.slider.value)
         self._run_button.disabled = False
         self._status.say("Ready. Choose and press Run sweep.")
 

@@ -21,7 +21,7 @@ MOST_REPEATS = 10
 class SweepControls:
     """Widgets that become a ``Grid`` and its prompts."""
 
-    def __init__(self, sweep: Sweep | None, most_ranks: int) -> None:
+    def __init__(self, sweep: Sweep | None = None) -> None:
         self._prompts_given: list[str] | None = None
         self._ranks = _text("ranks")
         self._batch_sizes = _text("batch sizes")
@@ -49,11 +49,15 @@ class SweepControls:
             [_with_note(widget, note) for widget, note in notes.items()] + [tick.widget for tick in ticks],
             layout={"grid_template_columns": columns, "grid_gap": "2px 16px", "width": "100%"},
         )
-        self._show_grid(_first_grid(most_ranks))
+        self.suggest(most_ranks=2)
         # Prompts that a sweep brought along stay until another number is asked for.
         self._prompts.observe(lambda _: self._forget_prompts(), "value")
         if sweep is not None:
             self.show(sweep)
+
+    def suggest(self, most_ranks: int) -> None:
+        """Ask for a first sweep on 1, 2, 4, ... ranks."""
+        self._show_grid(_first_grid(most_ranks))
 
     def show(self, sweep: Sweep) -> None:
         """Ask for what a sweep asked for."""

@@ -35,7 +35,7 @@ def test_the_controls_begin_with_the_sweep_and_ask_for_the_same():
         base=Settings(max_new_tokens=7, ignore_eos=True),
         repeats=4,
     )
-    controls = SweepControls(Sweep(grid, ["own prompt", "another"]), most_ranks=2)
+    controls = SweepControls(Sweep(grid, ["own prompt", "another"]))
     assert controls.grid() == grid
     assert controls.prompts() == ["own prompt", "another"]
     controls._prompts.value = 5
@@ -43,12 +43,14 @@ def test_the_controls_begin_with_the_sweep_and_ask_for_the_same():
 
 
 def test_without_a_sweep_the_controls_offer_one_that_fits_the_workers():
-    assert SweepControls(None, most_ranks=2).grid().ranks == (1, 2)
-    assert SweepControls(None, most_ranks=6).grid().ranks == (1, 2, 4, 6)
+    controls = SweepControls()
+    assert controls.grid().ranks == (1, 2)
+    controls.suggest(most_ranks=6)
+    assert controls.grid().ranks == (1, 2, 4, 6)
 
 
 def test_what_the_controls_cannot_ask_for_is_said():
-    controls = SweepControls(None, most_ranks=2)
+    controls = SweepControls()
     controls._ranks.value = "1,two"
     with pytest.raises(InputError, match="ranks takes whole numbers"):
         controls.grid()
