@@ -45,8 +45,20 @@ print(published.SOURCE)
 with_five = None  # batches: your number in the place of None
 with_four = None
 
-check(with_five, published.batch_rounds(100, 5, 16), "batches", within=0, hint="A share is 20 prompts: 16 and ...?")
-check(with_four, published.batch_rounds(100, 4, 16), "batches", within=0, hint="A share is 25 prompts.")
+check(
+    with_five,
+    published.batch_rounds(100, 5, 16),
+    "batches",
+    within=0,
+    hint="A share is 20 prompts: 16 and ...?",
+)
+check(
+    with_four,
+    published.batch_rounds(100, 4, 16),
+    "batches",
+    within=0,
+    hint="A share is 25 prompts.",
+)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -103,7 +115,10 @@ check(speed_up, 2 / 1, "times", within=0, hint="Count batches: one rank runs two
 # %%
 from nbkit.analysis.scaling import best_model, explain, scaling, series
 
-points = {label: scaling(runs, best_model(sweep.runs, runs[0])) for label, runs in series(sweep.runs).items()}
+points = {
+    label: scaling(runs, best_model(sweep.runs, runs[0]))
+    for label, runs in series(sweep.runs).items()
+}
 figures.speed_up(points)
 
 # %% [markdown]
@@ -157,8 +172,12 @@ asked = nbkit.Settings.of(grid.base, batch_size=8)
 forecast = simulate(model, Workload.of(sweep.runs[0]), asked, ranks=workers.world_size)
 run = workers.generate(sweep.prompts, asked)
 
-print(f"one step: {1000 * model.step_fixed_s:.0f} ms + {1000 * model.step_sequence_s:.1f} ms a sequence")
-print(f"foretold {forecast.wall_s:.2f} s, measured {run.wall_s:.2f} s: {forecast.wall_s / run.wall_s - 1:+.0%}")
+print(
+    f"one step: {1000 * model.step_fixed_s:.0f} ms + {1000 * model.step_sequence_s:.1f} ms a sequence"
+)
+print(
+    f"foretold {forecast.wall_s:.2f} s, measured {run.wall_s:.2f} s: {forecast.wall_s / run.wall_s - 1:+.0%}"
+)
 
 # %% [markdown]
 # With two repeats on a machine that does other things too, 20% off is usual; `benchmarks/what_if.py` shows what more

@@ -27,9 +27,13 @@ run = workers.generate(prompts, model=MODEL, batch_size=2, max_new_tokens=10, ig
 batch = run.batches[0]
 
 positions = batch.prompt_tokens + batch.padding_tokens
-print(f"prefill: {positions:4d} positions in {batch.prefill_s:.2f} s: {positions / batch.prefill_s:5.0f} a second")
+print(
+    f"prefill: {positions:4d} positions in {batch.prefill_s:.2f} s: {positions / batch.prefill_s:5.0f} a second"
+)
 decoded = batch.computed_tokens - len(batch.indices)
-print(f"decode:  {decoded:4d} positions in {batch.decode_s:.2f} s: {decoded / batch.decode_s:5.0f} a second")
+print(
+    f"decode:  {decoded:4d} positions in {batch.decode_s:.2f} s: {decoded / batch.decode_s:5.0f} a second"
+)
 
 # %% [markdown]
 # A position of prefill is far cheaper than one of decode. Both need the same arithmetic; but a decode step reads **all
@@ -44,7 +48,9 @@ shape = model_shape(MODEL)
 print(f"{shape.parameters / 1e6:.1f} million parameters")
 print(f"{shape.weight_bytes('float32') / 1e6:.0f} MB of weights are read for a step in float32")
 print(f"{shape.flops_per_token(context=50) / 1e6:.0f} million operations for a token")
-print(f"{shape.kv_bytes_per_position('float32') / 1e3:.1f} kB of KV cache for each position of each sequence")
+print(
+    f"{shape.kv_bytes_per_position('float32') / 1e3:.1f} kB of KV cache for each position of each sequence"
+)
 
 # %% [markdown]
 # ## Exercise: arithmetic intensity
@@ -70,7 +76,9 @@ from nbkit.device_speed import measure
 
 speed = measure(workers, "float32")
 print(f"{speed.name}, {speed.ranks} ranks at once, each:")
-print(f"{speed.bytes_per_s / 1e9:.1f} GB/s from memory, {speed.flops_per_s / 1e9:.0f} GFLOP/s in {speed.dtype}")
+print(
+    f"{speed.bytes_per_s / 1e9:.1f} GB/s from memory, {speed.flops_per_s / 1e9:.0f} GFLOP/s in {speed.dtype}"
+)
 
 # %% [markdown]
 # ## Exercise: the speed limit
@@ -99,7 +107,11 @@ for size in (1, 4, 16):
     runs[f"batch size {size}"] = workers.generate(
         listed, model=MODEL, batch_size=size, max_new_tokens=10, ignore_eos=True
     )
-points = {name: of_run(run, shape, speed) for name, run in runs.items() if run.ranks[0].dtype == speed.dtype}
+points = {
+    name: of_run(run, shape, speed)
+    for name, run in runs.items()
+    if run.ranks[0].dtype == speed.dtype
+}
 figures.roofline(shape, speed, speed.dtype, 30, points)
 
 # %%
@@ -115,7 +127,7 @@ for name, point in points.items():
 # `measure(workers)`, and put `speed.dtype` in the place of `"float32"` above.)
 #
 # What is missing? Python and the launch of every operation, matrix products of few rows that use the processor badly,
-# attention, choosing the token. `06_faster` goes after them.
+# attention, choosing the token.
 #
 # ## The article's GPUs
 #
@@ -146,7 +158,9 @@ check(percent, 100 * 44 / limit.tokens_per_second, "%", hint="936 / 13.5 tokens/
 listed = nbkit.first_lines(2 * workers.world_size)
 halved = {}
 for dtype in ("float32", "bfloat16"):
-    workers.generate(listed, model=MODEL, engine="simple", max_new_tokens=2, dtype=dtype)  # loads the weights
+    workers.generate(
+        listed, model=MODEL, engine="simple", max_new_tokens=2, dtype=dtype
+    )  # loads the weights
     halved[dtype] = workers.generate(
         listed, model=MODEL, engine="simple", max_new_tokens=16, dtype=dtype, ignore_eos=True
     )
@@ -167,7 +181,12 @@ print(f"{same} of {len(listed)} texts are the same")
 sequences = None
 
 even = shape.weight_bytes("float32") / (1000 * shape.kv_bytes_per_position("float32"))
-check(sequences, even, "sequences", hint="Weights in bytes, over the cache of 1,000 positions in bytes.")
+check(
+    sequences,
+    even,
+    "sequences",
+    hint="Weights in bytes, over the cache of 1,000 positions in bytes.",
+)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
