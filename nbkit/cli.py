@@ -12,9 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nbkit.analysis.scaling import best_model, scaling, series
 from nbkit.atomic_write import check_writable, write_atomically
-from nbkit.durations import duration
 from nbkit.errors import InputError, JobCancelled, NbkitError
 from nbkit.machine import package_version
 from nbkit.progress import RunProgress
@@ -23,6 +21,7 @@ from nbkit.prompts import first_lines
 from nbkit.records import Run
 from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, ORDERS, SPLITS, Settings
 from nbkit.sweep import Grid, Sweep, SweepRunner, resume_or_begin, whole_numbers
+from nbkit.sweep.terminal import print_sweep, watch_sweep
 from nbkit.workers import Emitted, Job, Log, Workers
 
 app = typer.Typer(
@@ -173,21 +172,24 @@ def sweep(
         repeats=repeats,
         seed=seed,
     )
-    listed = first_lines(int(prompts)) if prompts.isdigit() else read_prompts(Path(prompts), column)
+    is_number = prompts.isascii() and prompts.isdigit()
+    listed = first_lines(int(prompts)) if is_number else read_prompts(Path(prompts), column)
+    report = check_writable(out).with_suffix(".html")
+    if report == out:
+        raise InputError(f"--out names the file of the measurements, not {str(out)!r}: the report goes there.")
     measured = resume_or_begin(out, grid, listed)
     if measured.measurements:
-        console.print(f"going on with {out}: {_how_far(measured)}", soft_wrap=True)
+        begins = f"{out} is complete" if measured.is_complete else f"going on with {out}"
+        console.print(f"{begins}: {_how_far(measured)}", soft_wrap=True)
     if not measured.is_complete:
-        check_writable(out)
-        with Workers(max(grid.ranks)) as live:
-            _watch_sweep(SweepRunner(live, measured, out), measured, out)
-    _print_sweep(measured)
+        _measure(measured, out)
+    print_sweep(measured, console)
     saved = [out]
     # The figures need plotly, which the command line does not.
     if measured.measurements and package_version("plotly"):
         from nbkit.sweep_report import write_sweep_report
 
-        saved.append(write_sweep_report(measured, out.with_suffix(".html")))
+        saved.append(write_sweep_report(measured, report))
     for path in saved:
         console.print(f"saved {path}", soft_wrap=True)
     for failure in measured.failures:
@@ -254,35 +256,21 @@ def _update(bars: Progress, bar: TaskID, progress: RunProgress) -> None:
     bars.update(bar, completed=progress.fraction_done, done=done, rate=rate)
 
 
-def _watch_sweep(runner: SweepRunner, measured: Sweep, out: Path) -> None:
-    """Show a sweep's progress until it ends; at an interrupt, say how to go on."""
-    with Progress(BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as bars:
-        bar = bars.add_task("starting the workers", total=len(measured.grid.plan()))
+def _measure(measured: Sweep, out: Path) -> None:
+    """Measure what of a sweep is left; at an interrupt, say how to go on."""
+    with Workers(max(measured.grid.ranks)) as live:
         try:
-            for step in runner.steps():
-                left = f", about {duration(step.remaining_s)} left" if step.remaining_s else ""
-                said = f"{step.done} of {step.total} runs{left}; {step.kind}: {step.point.label}"
-                bars.update(bar, completed=step.done, description=said)
+            with console.status("starting the workers (importing torch takes a few seconds)"):
+                runner = SweepRunner(live, measured, out)
+            watch_sweep(runner, console)
         except KeyboardInterrupt:
-            bars.stop()
-            console.print(f"stopped: {_how_far(measured)}, saved in {out}; the same command goes on.", soft_wrap=True)
+            saved = f", saved in {out}" if measured.measurements else ""
+            console.print(f"stopped: {_how_far(measured)}{saved}; the same command goes on.", soft_wrap=True)
             sys.exit(EXIT_INTERRUPTED)
 
 
 def _how_far(measured: Sweep) -> str:
     return f"{len(measured.measurements)} of {len(measured.grid.plan())} runs done"
-
-
-def _print_sweep(measured: Sweep) -> None:
-    """A row for each series and number of ranks: medians, and in brackets the lowest and the highest."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("", "ranks", "wall s", "tokens/s", "speed-up"):
-        table.add_column(column, justify="right" if column else "left")
-    for label, runs in series(measured.runs).items():
-        for point in scaling(runs, best_model(measured.runs, runs[0])):
-            figures = (point.wall_s.in_words(), f"{point.tokens_per_second.median:.1f}", point.speed_up.in_words())
-            table.add_row(label, str(point.ranks), *figures)
-    console.print(table)
 
 
 def _words(text: str) -> list[str]:

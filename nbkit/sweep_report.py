@@ -9,7 +9,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from nbkit import figures
-from nbkit.analysis.cost_model import CostModel
+from nbkit.analysis.cost_model import CostModel, resolved_dtype
 from nbkit.analysis.scaling import ScalingPoint, explain, kind, kinds, scaling, series
 from nbkit.errors import InputError
 from nbkit.records import Run
@@ -70,4 +70,4 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
 
 def _schedule(run: Run) -> tuple[str, ...]:
     asked = run.settings
-    return asked.engine, asked.dtype, asked.split, asked.order.replace("_", " ")
+    return asked.engine, resolved_dtype(run), asked.split, asked.order.replace("_", " ")

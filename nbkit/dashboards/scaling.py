@@ -185,8 +185,8 @@ def _machines(runs: list[Run]) -> Mapping[str, KnownMachine]:
         model = CostModel.fit(own)
         error = 100 * model.quality.median_error
         source = f"Fitted to {len(own)} runs here; its batches take {error:.0f}% more or less than measured (median)."
-        measured[f"this machine, {label}"] = KnownMachine(model, own, source)
-    article = KnownMachine(published_cost_model(), [], "From the published table's first row: a batch takes 2.74 s.")
+        measured[f"this machine, {label}"] = KnownMachine(model, source)
+    article = KnownMachine(published_cost_model(), "From the published table's first row: a batch takes 2.74 s.")
     return measured | {ARTICLE: article}
 
 

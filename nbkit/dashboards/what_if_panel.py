@@ -18,7 +18,6 @@ from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, StatusLine
 from nbkit.durations import duration
 from nbkit.prompts import LENGTH_DISTRIBUTIONS
-from nbkit.records import Run
 from nbkit.report import html_table
 from nbkit.settings import ORDERS, SPLITS, Settings
 
@@ -36,10 +35,9 @@ SECONDS_A_MINUTE = 60
 
 @dataclass(frozen=True)
 class KnownMachine:
-    """A cost model to simulate with, the runs it was fitted to, and where it comes from, in a sentence."""
+    """A cost model to simulate with, and where it comes from, in a sentence."""
 
     model: CostModel
-    runs: Sequence[Run]
     source: str
 
 
@@ -116,11 +114,16 @@ class WhatIfPanel:
         curve = [simulate(machine.model, workload, asked, n) for n in doublings(MOST_RANKS)]
         if self._thinking.is_outdated:
             return
-        self._panels[self._curve].draw(lambda: self._curve.begin(figures.what_if(curve, chosen=chosen)))
-        self._panels[self._time].draw(lambda: self._time.begin(figures.what_if_time(curve, chosen=chosen)))
+        self._panels[self._curve].draw(lambda: self._show_curve(curve, chosen))
+        self._panels[self._time].draw(
+            lambda: self._time.show(figures.what_if_time_traces(curve), figures.what_if_time_title(chosen))
+        )
         self._panels[self._offers].draw(lambda: self._show_advice(machine.model, workload, asked))
         seconds = time.monotonic() - began_s
         self._status.say(f"{machine.source} Simulated in {seconds:.1f} s.")
+
+    def _show_curve(self, curve: Sequence[Forecast], chosen: Forecast) -> None:
+        self._curve.show(figures.what_if_traces(curve, chosen), figures.what_if_title(curve, chosen))
 
     def _settings(self, model: CostModel) -> Settings:
         return Settings(

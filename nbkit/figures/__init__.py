@@ -18,7 +18,15 @@ from nbkit.figures.style import PART_COLOURS, rank_colour
 from nbkit.figures.throughput import throughput_lines, throughput_over_time
 from nbkit.figures.timeline import TIMELINE_PARTS, run_timeline, timeline, timeline_bars
 from nbkit.figures.token_histogram import histogram_bars, token_histogram
-from nbkit.figures.what_if import cost_and_time, what_if, what_if_time
+from nbkit.figures.what_if import (
+    cost_and_time,
+    what_if,
+    what_if_time,
+    what_if_time_title,
+    what_if_time_traces,
+    what_if_title,
+    what_if_traces,
+)
 
 __all__ = [
     "PART_COLOURS",
@@ -52,4 +60,8 @@ __all__ = [
     "token_histogram",
     "what_if",
     "what_if_time",
+    "what_if_time_title",
+    "what_if_time_traces",
+    "what_if_title",
+    "what_if_traces",
 ]

@@ -18,9 +18,12 @@ LOSS_COLOURS = dict(
 
 
 def lost_time(points: Sequence[ScalingPoint]) -> go.Figure:
-    """Useful work and each loss in percent of the wall time, a bar for each number of ranks."""
+    """Useful work and each loss in percent of the wall time, a bar for each number of ranks.
+
+    A loss below 0, as of ranks faster than expected, is drawn below 0; all of a bar is 100%.
+    """
     figure = go.Figure()
-    rows = [_in_words(point.ranks) for point in points]
+    rows = [str(point.ranks) for point in points]
     useful = [point.lost.useful_s for point in points]
     _add_bars(figure, rows, "useful work", USEFUL_COLOUR, useful, [point.lost.wall_s for point in points])
     for name, colour in LOSS_COLOURS.items():
@@ -28,25 +31,25 @@ def lost_time(points: Sequence[ScalingPoint]) -> go.Figure:
         _add_bars(figure, rows, name, colour, seconds, [point.lost.wall_s for point in points])
     figure.update_layout(barmode="relative", bargap=0.3)
     figure.update_yaxes(title="% of the wall time")
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(title="ranks", type="category")
     return _with_legend_beside(styled(figure, _lost_title(points), height=400))
 
 
 def gap(points: Sequence[ScalingPoint]) -> go.Figure:
     """Seconds of wall time beyond what n ranks could be, by cause; held against the fewest ranks."""
     figure = go.Figure()
-    rows = [_in_words(point.ranks) for point in points[1:]]
+    rows = [str(point.ranks) for point in points[1:]]
     for name, colour in LOSS_COLOURS.items():
         figure.add_bar(
             x=rows,
             y=[point.gap.losses[name] for point in points[1:]],
             name=name,
             marker_color=colour,
-            hovertemplate="%{y:.3f} s<extra>%{fullData.name}</extra>",
+            hovertemplate="%{x} ranks: %{y:.3f} s<extra>%{fullData.name}</extra>",
         )
     figure.update_layout(barmode="relative", bargap=0.3)
     figure.update_yaxes(title="seconds beyond the ideal")
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(title="ranks", type="category")
     return _with_legend_beside(styled(figure, _gap_title(points), height=400))
 
 
@@ -64,14 +67,14 @@ def _add_bars(
         customdata=[[part] for part in seconds],
         name=name,
         marker_color=colour,
-        hovertemplate="%{y:.1f}%, %{customdata[0]:.3f} s<extra>%{fullData.name}</extra>",
+        hovertemplate="%{x} ranks: %{y:.1f}%, %{customdata[0]:.3f} s<extra>%{fullData.name}</extra>",
     )
 
 
 def _with_legend_beside(figure: go.Figure) -> go.Figure:
     """Eight names do not fit above a figure of half a page."""
     figure.update_layout(
-        legend={"orientation": "v", "x": 1.02, "y": 1.0, "yanchor": "top", "font": {"size": 11}},
+        legend={"orientation": "v", "x": 1.02, "y": 1.0, "yanchor": "top", "font": {"size": 12}},
         showlegend=True,
         margin_t=46,
     )

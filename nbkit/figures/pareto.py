@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from nbkit.analysis.cost_model import resolved_dtype
+from nbkit.analysis.scaling import series
 from nbkit.figures.style import TOTAL_COLOUR, USEFUL_COLOUR, styled
 from nbkit.records import Run
 
@@ -39,8 +41,9 @@ def pareto(runs: Sequence[Run]) -> go.Figure:
             x=[trade.tpot_ms for trade in some],
             y=[trade.tokens_per_second for trade in some],
             text=[trade.name for trade in some],
-            textposition="top center",
-            textfont={"size": 11},
+            # The line comes from below and goes on to the right.
+            textposition="top left",
+            textfont={"size": 12},
             name=name,
             mode=mode,
             line=line,
@@ -48,7 +51,7 @@ def pareto(runs: Sequence[Run]) -> go.Figure:
             cliponaxis=False,
             hovertemplate="%{text}: %{y:.1f} tokens/s, %{x:.1f} ms a token<extra></extra>",
         )
-    figure.update_xaxes(title="time per output token, ms (labels: ranks × batch size)")
+    figure.update_xaxes(title="time per output token, ms (labels: ranks × batch size)", range=_range(trades))
     figure.update_yaxes(title="tokens/s users get", rangemode="tozero")
     figure.update_layout(showlegend=True)
     return styled(figure, _title(front), height=380)
@@ -67,18 +70,33 @@ def pareto_front(trades: Sequence[Trade]) -> list[Trade]:
 
 
 def _trades(runs: Sequence[Run]) -> list[Trade]:
-    by_name: dict[str, list[Run]] = {}
-    for run in runs:
-        if run.is_complete and run.mean_tpot_s:
-            by_name.setdefault(_name(run), []).append(run)
+    timed = [run for run in runs if run.is_complete and run.mean_tpot_s]
+    several_dtypes = len({resolved_dtype(run) for run in timed}) > 1
+    several_ends = len({run.settings.max_new_tokens for run in timed}) > 1
+    by_setting: dict[tuple[str, int], list[Run]] = {}
+    # Labels of series tell apart all that is not a repeat, but for the number of ranks.
+    for label, own in series(timed).items():
+        for run in own:
+            by_setting.setdefault((label, run.world_size), []).append(run)
     return [
         Trade(
-            name,
+            _name(own[0])
+            + (f" {resolved_dtype(own[0])}" if several_dtypes else "")
+            + (f" {own[0].settings.max_new_tokens} tokens" if several_ends else ""),
             1000 * statistics.median(run.mean_tpot_s for run in own),
             statistics.median(run.tokens_per_second for run in own),
         )
-        for name, own in by_name.items()
+        for own in by_setting.values()
     ]
+
+
+def _range(trades: Sequence[Trade]) -> list[float] | None:
+    """Of the horizontal axis in ms, with room for a name to the left of the first point."""
+    if not trades:
+        return None
+    first, last = (end(trade.tpot_ms for trade in trades) for end in (min, max))
+    span = (last - first) or first
+    return [first - 0.2 * span, last + 0.05 * span]
 
 
 def _name(run: Run) -> str:

@@ -68,9 +68,15 @@ class Grid:
     def __post_init__(self) -> None:
         for name in CHOICES:
             object.__setattr__(self, name, _each_once(name, getattr(self, name)))
-        for count in (*self.ranks, self.repeats):
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise InputError(f"ranks and repeats must be whole numbers of at least 1, not {count!r}.")
+        for count in self.ranks:
+            if not _is_whole(count) or count < 1:
+                raise InputError(f"ranks must be whole numbers of at least 1, not {count!r}.")
+        if not _is_whole(self.repeats) or self.repeats < 1:
+            raise InputError(f"repeats must be a whole number of at least 1, not {self.repeats!r}.")
+        if not _is_whole(self.seed):
+            raise InputError(f"seed must be a whole number, not {self.seed!r}.")
+        if not isinstance(self.base, Settings):
+            raise InputError(f"base must be Settings, not {self.base!r}; write base=Settings(max_new_tokens=20).")
         self.points()  # checks every value
 
     def points(self) -> list[Point]:
@@ -100,6 +106,18 @@ class Grid:
             planned += [(point, repeat) for point in block]
         return planned
 
+    def differences(self, other: Grid) -> dict[str, tuple[Any, Any]]:
+        """What another grid measures in another way: a field to this one's value and the other's.
+
+        Repeats do not count, and of ``base`` only what the choices leave as it is.
+        """
+        own, theirs = self._fields(), other._fields()
+        return {name: (own[name], theirs[name]) for name in own if own[name] != theirs[name]}
+
+    def _fields(self) -> dict[str, Any]:
+        base = {name: value for name, value in dataclasses.asdict(self.base).items() if name not in CHOSEN}
+        return {name: getattr(self, name) for name in (*CHOICES, "seed")} | base
+
     def to_dict(self) -> dict[str, Any]:
         """The grid as plain dicts, lists, strings and numbers."""
         return dataclasses.asdict(self)
@@ -117,6 +135,8 @@ class Grid:
 
 
 CHOICES = ("ranks", "batch_sizes", "engines", "dtypes", "splits", "orders")
+CHOSEN = ("batch_size", "engine", "dtype", "split", "order")
+"""The settings that a grid's choices take the place of."""
 
 
 def whole_numbers(text: str, what: str) -> tuple[int, ...]:
@@ -133,10 +153,18 @@ def whole_numbers(text: str, what: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _each_once(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
-    if isinstance(values, str | int):
+def _each_once(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
         raise InputError(f"{name} must be a list, for example {name}=[{values!r}].")
-    once = tuple(dict.fromkeys(values))
+    once: list[Any] = []
+    for value in values:
+        # By type, too: True equals 1 and would be dropped before it can be refused.
+        if not any(type(value) is type(kept) and value == kept for kept in once):
+            once.append(value)
     if not once:
         raise InputError(f"{name} is empty; give at least one value.")
-    return once
+    return tuple(once)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,13 +73,20 @@ class Sweep:
         """Whether all is measured."""
         return not self.left
 
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Where the first run was measured; nothing before it. Every run has its own ``machine``."""
+        return self.measurements[0].run.machine if self.measurements else {}
+
+    def runs_at(self, point: Point) -> list[Run]:
+        """The runs of one combination, in the order in which they were made."""
+        return [measurement.run for measurement in self.measurements if measurement.point == point]
+
     def table(self) -> pandas.DataFrame:
         """A pandas table with one row a measurement, units in the names."""
         import pandas
 
-        return pandas.DataFrame(
-            [{"repeat": m.repeat, "idle ranks": m.run.idle_ranks, **m.run.summary()} for m in self.measurements]
-        )
+        return pandas.DataFrame([_row(measurement) for measurement in self.measurements])
 
     def summary_table(self) -> pandas.DataFrame:
         """A pandas table with one row a point: medians over its repeats, with the lowest and the highest."""
@@ -90,11 +96,8 @@ class Sweep:
 
     def summary_rows(self) -> Iterator[dict[str, Any]]:
         """The rows of ``summary_table``, units in the names."""
-        by_point: dict[Point, list[Run]] = defaultdict(list)
-        for measurement in self.measurements:
-            by_point[measurement.point].append(measurement.run)
         for point in self.grid.points():
-            if runs := by_point[point]:
+            if runs := self.runs_at(point):
                 walls, rates = ([getattr(run, name) for run in runs] for name in ("wall_s", "tokens_per_second"))
                 yield {
                     "ranks": point.ranks,
@@ -107,6 +110,8 @@ class Sweep:
                     "lowest s": round(min(walls), 2),
                     "highest s": round(max(walls), 2),
                     "tokens/s": round(statistics.median(rates), 1),
+                    "lowest tokens/s": round(min(rates), 1),
+                    "highest tokens/s": round(max(rates), 1),
                 }
 
     def save(self, path: str | Path) -> Path:
@@ -164,6 +169,7 @@ class Sweep:
         for each in data["measurements"]:
             run = Run.from_dict({**each["run"], "prompts": prompts})
             measurements.append(Measurement(Point(each["ranks"], run.settings), each["repeat"], run))
+        _check_planned(grid, measurements)
         points = grid.points()
         failures = [Failure(points[each["place"]], each["repeat"], each["message"]) for each in data["failures"]]
         return cls(grid, prompts, measurements, failures, data["created"])
@@ -182,10 +188,8 @@ def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str])
     if path is None or not Path(path).exists():
         return Sweep(grid, list(prompts))
     found = Sweep.load(path)
-    asked, stored = grid.to_dict(), found.grid.to_dict()
-    differing = [name for name in asked if asked[name] != stored[name] and name != "repeats"]
-    if differing:
-        what = "; ".join(f"its {name} are {stored[name]!r}, not {asked[name]!r}" for name in differing)
+    if differing := found.grid.differences(grid):
+        what = "; ".join(f"{name} {stored!r}, not {asked!r}" for name, (stored, asked) in differing.items())
         raise InputError(f"{path} holds another sweep: {what}. Name another file, or delete this one.")
     if found.prompts != list(prompts):
         raise InputError(
@@ -195,6 +199,29 @@ def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str])
     if grid.repeats < found.grid.repeats:
         return found
     return Sweep(grid, found.prompts, found.measurements, found.failures, found.created)
+
+
+def _check_planned(grid: Grid, measurements: Sequence[Measurement]) -> None:
+    """Raise a ValueError at a measurement that the grid does not hold, or that is there twice."""
+    left = set(grid.plan())
+    for number, each in enumerate(measurements):
+        planned = each.point, each.repeat
+        if planned not in left:
+            held = each.point in grid.points() and each.repeat in range(grid.repeats)
+            fault = "is there twice" if held else "is none of its grid's"
+            raise ValueError(f"measurement {number} ({each.point.label}, repeat {each.repeat}) {fault}")
+        left.remove(planned)
+
+
+def _row(measurement: Measurement) -> dict[str, Any]:
+    run = measurement.run
+    return {
+        "ranks": measurement.point.ranks,
+        "idle ranks": run.idle_ranks,
+        "repeat": measurement.repeat,
+        **run.summary(),
+        "computed tokens/s": round(run.computed_tokens_per_second, 1),
+    }
 
 
 def _without_prompts(run: Run) -> dict[str, Any]:

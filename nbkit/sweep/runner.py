@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,9 @@ class SweepRunner:
         self._path = None if path is None else check_writable(path)
         self._job: Job | None = None
         self._stopping = threading.Event()
+        self._is_unsaved = False
+        self._overheads_s: list[float] = []
+        """Of each run, what it took beside its wall time: loading, the warm-up, saving, showing."""
 
     def stop(self) -> None:
         """Cancel the run under way and end; from any thread. What is measured is kept."""
@@ -74,7 +78,7 @@ class SweepRunner:
         if job is not None:
             job.cancel()
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Generator[Step, None, None]:
         """Measure, step by step; to be iterated to its end. Given up before, it cancels the run under way.
 
         Each run is warmed up by a batch a rank of a few tokens. A run that fails is
@@ -96,8 +100,12 @@ class SweepRunner:
         finally:
             if self._job is not None:
                 self._job.cancel()
+            # An interrupt can come while the file is written.
+            if self._is_unsaved:
+                self._save()
 
     def _measure(self, point: Point, repeat: int) -> Iterator[Step]:
+        began = time.monotonic()
         self._sweep.failures = [f for f in self._sweep.failures if (f.point, f.repeat) != (point, repeat)]
         tokens = min(WARM_UP_TOKENS, point.settings.max_new_tokens)
         warm_up = Settings.of(point.settings, max_new_tokens=tokens)
@@ -118,8 +126,10 @@ class SweepRunner:
             self._save()
             yield self._step("failed", point, repeat)
             return
+        self._is_unsaved = True
         self._sweep.measurements.append(Measurement(point, repeat, run))
         self._save()
+        self._overheads_s.append(max(0.0, time.monotonic() - began - run.wall_s))
         yield self._step("measured", point, repeat)
 
     def _begin(
@@ -133,6 +143,9 @@ class SweepRunner:
         if self._stopping.is_set():
             raise JobCancelled
         self._job = self._workers.submit_generate(prompts, settings, ranks=point.ranks)
+        # A stop that came while it was being submitted saw no job to cancel.
+        if self._stopping.is_set():
+            self._job.cancel()
         return self._step(kind, point, repeat)
 
     def _finish(self) -> Run:
@@ -146,18 +159,22 @@ class SweepRunner:
     ) -> Step:
         total = len(self._sweep.grid.plan())
         left = self._sweep.left
-        return Step(kind, point, repeat, self._job, self._sweep, total - len(left), total, remaining_s(self._sweep))
+        overhead_s = statistics.mean(self._overheads_s) if self._overheads_s else 0.0
+        remaining = remaining_s(self._sweep, overhead_s)
+        return Step(kind, point, repeat, self._job, self._sweep, total - len(left), total, remaining)
 
     def _save(self) -> None:
         if self._path is not None:
             self._sweep.save(self._path)
+        self._is_unsaved = False
 
 
-def remaining_s(sweep: Sweep) -> float | None:
+def remaining_s(sweep: Sweep, overhead_s: float = 0.0) -> float | None:
     """An estimate of the seconds that a sweep still takes; None before its first measurement.
 
     Of each point its own median wall time, else that of the point that is most like it: of the same
-    engine, if there is one, with the nearest number of sequences at a time.
+    engine, if there is one, with the nearest number of sequences at a time. ``overhead_s`` is what
+    every run costs beside its wall time.
     """
     walls: dict[Point, list[float]] = {}
     for measurement in sweep.measurements:
@@ -169,7 +186,7 @@ def remaining_s(sweep: Sweep) -> float | None:
         return one.settings.engine != other.settings.engine, abs(math.log2(_at_a_time(one) / _at_a_time(other)))
 
     nearest = (min(walls, key=partial(unlikeness, point)) for point, _ in sweep.left)
-    return sum(statistics.median(walls[point]) for point in nearest)
+    return sum(statistics.median(walls[point]) + overhead_s for point in nearest)
 
 
 def _at_a_time(point: Point) -> int:

@@ -22,7 +22,7 @@ def nbkit(*arguments) -> subprocess.CompletedProcess[str]:
 def test_help_names_the_commands():
     ran = nbkit("--help")
     assert ran.returncode == 0
-    assert all(command in ran.stdout for command in ("demo", "generate", "doctor"))
+    assert all(command in ran.stdout for command in ("demo", "generate", "sweep", "doctor"))
 
 
 def test_doctor_says_what_there_is():
@@ -96,6 +96,26 @@ def test_bad_input_is_a_sentence_and_exit_code_2(tmp_path, monkeypatch, argument
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not (tmp_path / "o.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeats", "0"], "repeats must be a whole number of at least 1, not 0"),
+        (["--batch-size", "4,x"], "--batch-size takes whole numbers of at least 1, separated by commas, not '4,x'"),
+        (["--engine", ""], "engines is empty"),
+        (["--prompts", "²"], "²: a file of prompts ends in"),
+        (["--out", "o.html"], "--out names the file of the measurements, not 'o.html'"),
+        (["--out", "."], "is a folder; name a file in it"),
+    ],
+)
+def test_bad_input_for_a_sweep_is_a_sentence_and_exit_code_2(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    ran = nbkit("sweep", *TINY, "--ranks", "1", *arguments)
+    assert ran.returncode == 2, ran.stdout
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
 def test_an_unknown_model_and_too_many_workers_are_sentences_and_exit_code_1(tmp_path):

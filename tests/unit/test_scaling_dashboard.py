@@ -91,7 +91,7 @@ def test_the_machines_are_the_measured_and_the_articles():
 
 def test_moving_a_slider_simulates_and_advises():
     panel = WhatIfPanel()
-    panel.offer({"made up": KnownMachine(MODEL, [], "Made up.")})
+    panel.offer({"made up": KnownMachine(MODEL, "Made up.")})
     assert "Made up. Simulated in" in simulated(panel)
     assert "8 ranks" in panel._curve.title
     assert "Advice" in panel._facts.value
@@ -106,7 +106,7 @@ def test_a_deadline_that_nothing_meets_is_said_beside_the_rest():
     panel = WhatIfPanel()
     panel._deadline.value = 0.01
     panel._prompts.value = 1_000_000
-    panel.offer({"made up": KnownMachine(MODEL, [], "Made up.")})
+    panel.offer({"made up": KnownMachine(MODEL, "Made up.")})
     simulated(panel)
     assert "nothing ends within" in panel._panels[panel._offers]._problem.value
     assert "8 ranks" in panel._curve.title

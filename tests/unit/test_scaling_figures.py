@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from nbkit.analysis.lost_time import LOSSES
 from nbkit.analysis.scaling import best_model, scaling, series
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.figures.pareto import Trade, pareto_front
+from nbkit.figures.what_if import what_if_time_title, what_if_time_traces, what_if_title, what_if_traces
 from nbkit.settings import Settings
 
 LENGTHS = [8 + 3 * (i % 7) for i in range(60)]
@@ -47,6 +50,25 @@ def test_speed_up_and_efficiency_show_the_points_with_their_spread(points):
     assert "%" in efficiency.layout.yaxis.title.text
     assert "times as fast on 5 ranks" in figures.speed_up(points).layout.title.text
     assert "% efficiency on 5 ranks" in efficiency.layout.title.text
+    assert "times" in figures.speed_up(points).layout.yaxis.title.text
+
+
+def test_a_title_names_the_series_where_there_is_room(points):
+    own = list(points.values())[1]
+    times = f"{own[-1].speed_up.median:.2f} times as fast on 5 ranks"
+    assert figures.speed_up({"simple": own}).layout.title.text == f"simple: {times}"
+    assert figures.speed_up({"a label that takes half a line": own}).layout.title.text == times
+    assert figures.speed_up(points).layout.title.text.startswith("At best ")
+
+
+def test_a_figure_grows_by_the_rows_of_its_legend_and_the_ideal_is_beneath(points):
+    own = next(iter(points.values()))
+    short, long = (figures.speed_up({f"{name}{n}": own for n in range(6)}) for name in ("a", "long name " * 5))
+    # Seven rows, one a name, where short names need two.
+    assert long.layout.height - short.layout.height == long.layout.margin.t - short.layout.margin.t == 5 * 19
+    assert long.data[0].name == "ideal"
+    looks = {(line.line.color, line.line.dash) for line in long.data[1:]}
+    assert len(looks) == 6
 
 
 def test_lost_time_is_all_of_the_wall_time(points):
@@ -55,7 +77,20 @@ def test_lost_time_is_all_of_the_wall_time(points):
     assert [trace.name for trace in figure.data] == ["useful work", *LOSSES]
     for number in range(len(own)):
         assert sum(trace.y[number] for trace in figure.data) == pytest.approx(100)
-    assert "5 ranks: " in figure.layout.title.text
+    largest = own[-1].lost.largest
+    share = 100 * own[-1].lost.losses[largest] / own[-1].lost.wall_s
+    assert figure.layout.title.text == f"5 ranks: {share:.0f}% lost to {largest}"
+    assert trace(figure, largest).customdata[-1][0] == own[-1].lost.losses[largest]
+    assert "%" in figure.layout.yaxis.title.text
+    assert len({bars.marker.color for bars in figure.data}) == 8
+
+
+def test_ranks_faster_than_expected_are_below_zero_and_the_rest_still_adds_up():
+    runs = [timeline(LENGTHS, [20] * 60, n, slower=lambda _, n=n: 1 if n == 1 else 0.8) for n in (1, 2)]
+    figure = figures.lost_time(scaling(runs, MODEL))
+    assert figure.layout.barmode == "relative"
+    assert trace(figure, "slower ranks").y[1] < -5
+    assert sum(bars.y[1] for bars in figure.data) == pytest.approx(100)
 
 
 def test_the_gap_is_the_seconds_beyond_ideal(points):
@@ -63,7 +98,9 @@ def test_the_gap_is_the_seconds_beyond_ideal(points):
     figure = figures.gap(own)
     for number, point in enumerate(own[1:]):
         assert sum(trace.y[number] for trace in figure.data) == pytest.approx(point.gap.wall_s)
-    assert "s" in figure.layout.yaxis.title.text
+    assert "seconds" in figure.layout.yaxis.title.text
+    last = own[-1].gap
+    assert figure.layout.title.text == f"5 ranks: {last.wall_s:.2f} s slower than ideal"
 
 
 def test_the_heat_map_has_a_cell_for_ranks_and_batch_size(runs):
@@ -73,6 +110,8 @@ def test_the_heat_map_has_a_cell_for_ranks_and_batch_size(runs):
     assert heat.z[1][1] == pytest.approx(sum(rates) / 2)
     [lonely] = figures.heat_map(runs[:1] + runs[3:4]).data
     assert lonely.z[0][1] is None, "what was not measured is blank"
+    [single] = figures.heat_map(runs[:1]).data
+    assert (single.zmin, single.zmax) == (0, single.z[0][0])
 
 
 def test_pareto_shows_every_setting_once(runs):
@@ -80,6 +119,21 @@ def test_pareto_shows_every_setting_once(runs):
     shown = [name for trace in figure.data for name in trace.text]
     assert sorted(shown) == sorted(f"{n}×{size}" for n in (1, 2, 5) for size in (4, 16))
     assert "ms" in figure.layout.xaxis.title.text
+    assert "tokens/s" in figure.layout.yaxis.title.text
+
+
+def test_pareto_takes_for_repeats_only_what_are_repeats(runs):
+    one = runs[0]
+    other = dataclasses.replace(one, ranks=[dataclasses.replace(rank, dtype="bfloat16") for rank in one.ranks])
+    longer = dataclasses.replace(one, settings=dataclasses.replace(one.settings, max_new_tokens=9))
+    names = [name for shown in figures.pareto([one, one, other]).data for name in shown.text]
+    assert sorted(names) == ["1×4 bfloat16", "1×4 float32"]
+    names = [name for shown in figures.pareto([one, longer]).data for name in shown.text]
+    assert sorted(names) == [f"1×4 {one.settings.max_new_tokens} tokens", "1×4 9 tokens"]
+
+
+def test_batches_of_one_token_have_no_pace():
+    assert not any(shown.x for shown in figures.pareto([timeline([8] * 4, [1] * 4, 1)]).data)
 
 
 trades = st.lists(st.builds(Trade, st.just("x"), st.floats(1, 100), st.floats(1, 100)), max_size=30)
@@ -97,17 +151,47 @@ def test_no_trade_of_the_front_is_beaten_and_every_other_is(all_trades):
         assert trade in front or any(beats(one, trade) for one in front)
 
 
-def test_what_if_shows_the_forecasts_and_the_chosen_one():
-    work, asked = Workload.drawn(1000, 20, 50), Settings(batch_size=16)
-    forecasts = [simulate(FLAT, work, asked, n) for n in doublings(1000)]
-    chosen = simulate(FLAT, work, asked, 64)
+WORK, ASKED = Workload.drawn(1000, 20, 50), Settings(batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def forecasts():
+    return [simulate(FLAT, WORK, ASKED, n) for n in doublings(1000)]
+
+
+def test_what_if_shows_the_forecasts_and_the_chosen_one(forecasts):
+    chosen = simulate(FLAT, WORK, ASKED, 64)
     figure = figures.what_if(forecasts, chosen)
     assert list(trace(figure, "simulated").y) == [forecast.tokens_per_second for forecast in forecasts]
     assert list(trace(figure, "chosen").y) == [chosen.tokens_per_second]
-    assert figure.layout.title.text.startswith("64 ranks: ")
+    times = chosen.tokens_per_second / forecasts[0].tokens_per_second
+    share = 100 * times / 64
+    assert figure.layout.title.text == f"64 ranks: {times:.1f} times one, {share:.0f}% efficiency"
+    assert "tokens/s" in figure.layout.yaxis.title.text
     time = figures.what_if_time(forecasts, chosen)
     for number in range(len(forecasts)):
         assert sum(trace.y[number] for trace in time.data) == pytest.approx(100)
+
+
+@pytest.mark.parametrize("is_chosen", [True, False])
+def test_live_arrays_are_what_the_figures_show_trace_by_trace(forecasts, is_chosen):
+    chosen = forecasts[3] if is_chosen else None
+    for figure, arrays, title in (
+        (
+            figures.what_if(forecasts, chosen),
+            what_if_traces(forecasts, chosen),
+            what_if_title(forecasts, chosen),
+        ),
+        (figures.what_if_time(forecasts, chosen), what_if_time_traces(forecasts), what_if_time_title(chosen)),
+    ):
+        assert [{"x": list(shown.x), "y": list(shown.y)} for shown in figure.data] == arrays
+        assert figure.layout.title.text == title
+    assert len(what_if_traces([])) == len(what_if_traces(forecasts, chosen))
+
+
+def test_one_rank_is_one_rank(forecasts):
+    assert what_if_title(forecasts, forecasts[0]).startswith("1 rank: 1.0 times")
+    assert what_if_time_title(forecasts[0]).startswith("1 rank: ")
 
 
 def test_cost_and_time_marks_what_is_advised():
@@ -115,6 +199,7 @@ def test_cost_and_time_marks_what_is_advised():
     figure = figures.cost_and_time(advice, 3.0)
     assert list(trace(figure, "advised").y) == [advice.best.gpu_hours * 3.0]
     assert len(figure.data) == 3
+    assert "seconds" in figure.layout.xaxis.title.text
 
 
 @pytest.mark.parametrize(

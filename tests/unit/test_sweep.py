@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from timelines import timeline
 
 from nbkit.errors import InputError, JobCancelled, ModelError, RankError
 from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
 from nbkit.sweep import Grid, Sweep, SweepRunner, remaining_s, resume_or_begin, run_sweep, whole_numbers
+from nbkit.sweep.terminal import watch_sweep
 
 PROMPTS = [f"prompt {i}" for i in range(12)]
 
@@ -46,6 +51,9 @@ class FakeJob:
 
     def cancel(self):
         self.was_cancelled = True
+
+    def events(self, timeout):
+        return iter([])
 
 
 class FakeWorkers:
@@ -112,7 +120,15 @@ def test_the_order_is_shuffled_and_another_for_each_repeat():
     [
         ({"ranks": ()}, "ranks is empty"),
         ({"ranks": (0,)}, "at least 1, not 0"),
-        ({"repeats": 0}, "at least 1, not 0"),
+        ({"repeats": 0}, "repeats must be a whole number of at least 1, not 0"),
+        ({"ranks": (2, 1.5)}, "ranks must be whole numbers of at least 1, not 1.5"),
+        ({"ranks": (1, True)}, "ranks must be whole numbers of at least 1, not True"),
+        ({"batch_sizes": (1, True)}, "batch_size must be a whole number of at least 1, not True"),
+        ({"ranks": None}, "ranks must be a list"),
+        ({"ranks": ([1],)}, r"ranks must be whole numbers of at least 1, not \[1\]"),
+        ({"dtypes": (["auto"],)}, "dtype must be one of"),
+        ({"seed": "x"}, "seed must be a whole number, not 'x'"),
+        ({"base": None}, "base must be Settings, not None"),
         ({"ranks": 2}, r"ranks must be a list, for example ranks=\[2\]"),
         ({"engines": "batched"}, "engines must be a list"),
         ({"engines": ("warp",)}, "engine must be one of simple, batched, not 'warp'"),
@@ -173,12 +189,59 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(tmp_path):
     assert resume_or_begin(path, small_grid(repeats=3), PROMPTS).left == small_grid(repeats=3).plan()[8:]
 
 
+def test_what_the_grid_chooses_itself_may_differ_in_its_base(tmp_path):
+    path = tmp_path / "sweep.json"
+    Sweep(small_grid(), PROMPTS).save(path)
+    other = small_grid(base=Settings(batch_size=7, engine="simple", ignore_eos=True))
+    assert resume_or_begin(path, other, PROMPTS).left == small_grid().plan()
+
+
+def test_fewer_repeats_than_the_file_has_keep_what_it_has(tmp_path):
+    path = tmp_path / "sweep.json"
+    sweep = Sweep(small_grid(), PROMPTS)
+    measure(sweep, path=path)
+    assert resume_or_begin(path, small_grid(repeats=1), PROMPTS) == sweep
+
+
 def test_a_consumer_that_breaks_off_cancels_the_run_under_way():
     runner = SweepRunner(FakeWorkers(), Sweep(small_grid(), PROMPTS))
     steps = runner.steps()
     job = next(steps).job
     steps.close()
     assert job.was_cancelled
+
+
+def test_a_stop_while_a_run_is_being_submitted_cancels_it():
+    class StoppingWorkers(FakeWorkers):
+        def submit_generate(self, *arguments, **named):
+            job = super().submit_generate(*arguments, **named)
+            if len(self.asked) == 4:
+                runner.stop()
+            return job
+
+    sweep, workers = Sweep(small_grid(), PROMPTS), StoppingWorkers()
+    runner = SweepRunner(workers, sweep)
+    assert [step.kind for step in runner.steps()][-1] == "measuring"
+    assert len(sweep.measurements) == 1
+    assert len(workers.asked) == 4
+
+
+def test_an_interrupt_while_saving_leaves_no_measurement_out_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "sweep.json"
+    save, calls = Sweep.save, []
+
+    def interrupted(sweep, to):
+        calls.append(to)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return save(sweep, to)
+
+    monkeypatch.setattr(Sweep, "save", interrupted)
+    sweep = Sweep(small_grid(), PROMPTS)
+    with pytest.raises(KeyboardInterrupt):
+        measure(sweep, path=path)
+    assert len(sweep.measurements) == 3
+    assert Sweep.load(path) == sweep
 
 
 def test_a_run_that_fails_is_recorded_and_tried_again_later(tmp_path):
@@ -211,11 +274,15 @@ def test_more_ranks_than_there_are_is_refused_before_anything_runs():
     ("changes", "prompts", "message"),
     [
         (
-            {"batch_sizes": (1, 8)},
+            {"batch_sizes": (1, 8), "seed": 3},
             PROMPTS,
-            r"its batch_sizes are \(1, 4\), not \(1, 8\)|its batch_sizes are \[1, 4\]",
+            r"another sweep: batch_sizes \(1, 4\), not \(1, 8\); seed 0, not 3\. Name another file",
         ),
-        ({"base": Settings(max_new_tokens=3)}, PROMPTS, "its base are"),
+        (
+            {"base": Settings(max_new_tokens=3, ignore_eos=True)},
+            PROMPTS,
+            r"another sweep: max_new_tokens 100, not 3\. Name",
+        ),
         ({}, PROMPTS[:5], "other prompts"),
     ],
 )
@@ -245,6 +312,42 @@ def test_a_file_that_is_no_sweep_is_named(tmp_path, content, message):
     assert "x.json" in str(caught.value)
 
 
+@pytest.mark.parametrize("wrong", [{"ranks": 3}, {"ranks": [1]}, {"repeat": 2}, {"repeat": None}, {"repeat": [0]}])
+def test_a_measurement_that_the_grid_does_not_hold_is_damage(tmp_path, wrong):
+    path = tmp_path / "sweep.json"
+    measure(Sweep(small_grid(), PROMPTS), path=path)
+    data = json.loads(path.read_text())
+    data["measurements"][5].update(wrong)
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match=r"sweep\.json.* damaged: "):
+        Sweep.load(path)
+
+
+def test_a_measurement_that_is_there_twice_is_damage(tmp_path):
+    path = tmp_path / "sweep.json"
+    measure(Sweep(small_grid(), PROMPTS), path=path)
+    data = json.loads(path.read_text())
+    data["measurements"].append(data["measurements"][0])
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match=r"damaged: measurement 8 \(.*, repeat 0\) is there twice"):
+        Sweep.load(path)
+
+
+def test_tables_have_a_row_a_measurement_and_a_row_a_point():
+    sweep = Sweep(small_grid(), PROMPTS)
+    assert sweep.machine == {}
+    measure(sweep)
+    table, summary = sweep.table(), sweep.summary_table()
+    assert list(table["ranks"]) == [m.point.ranks for m in sweep.measurements]
+    assert {"repeat", "idle ranks", "wall s", "tokens/s", "computed tokens/s", "TTFT ms", "padding %"} <= {*table}
+    assert len(summary) == 4
+    assert all(summary["lowest tokens/s"] <= summary["tokens/s"])
+    assert all(summary["tokens/s"] <= summary["highest tokens/s"])
+    point = sweep.grid.points()[0]
+    assert sweep.runs_at(point) == [m.run for m in sweep.measurements if m.point == point]
+    assert sweep.machine == sweep.runs[0].machine
+
+
 def test_the_remaining_time_comes_from_what_is_most_alike():
     sweep = Sweep(small_grid(), PROMPTS)
     assert remaining_s(sweep) is None
@@ -256,6 +359,18 @@ def test_the_remaining_time_comes_from_what_is_most_alike():
     [fast] = [m for m in whole if m.repeat == 0 and m.point.ranks == 2 and m.point.settings.batch_size == 4]
     sweep.measurements = [fast]
     assert remaining_s(sweep) == pytest.approx(7 * fast.run.wall_s)
+    assert remaining_s(sweep, overhead_s=0.5) == pytest.approx(7 * (fast.run.wall_s + 0.5))
+
+
+def test_the_remaining_time_counts_what_runs_cost_beside_their_wall_time(monkeypatch):
+    # Each look at the clock is 10 s after the last: every run costs 10 s, whatever its wall time.
+    clock = itertools.count(0, 10)
+    monkeypatch.setattr("nbkit.sweep.runner.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    sweep = Sweep(small_grid(), PROMPTS)
+    for step in SweepRunner(FakeWorkers(), sweep).steps():
+        if step.kind == "measured" and step.done == 4:
+            walls = sum(m.run.wall_s for m in sweep.measurements)
+            assert step.remaining_s == pytest.approx(walls + 4 * (10 - walls / 4))
 
 
 def test_a_sweep_in_a_cell_says_how_far_it_is(capsys):
@@ -270,3 +385,12 @@ def test_an_interrupt_keeps_what_is_measured(capsys):
     sweep = run_sweep(FakeWorkers({5: KeyboardInterrupt()}), small_grid(), PROMPTS)
     assert len(sweep.measurements) == 2
     assert "stopped: 2 runs are measured, 6 are left." in capsys.readouterr().out
+
+
+def test_a_terminal_shows_runs_done_and_lets_go_at_an_interrupt():
+    said = io.StringIO()
+    sweep, workers = Sweep(small_grid(), PROMPTS), FakeWorkers({6: KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        watch_sweep(SweepRunner(workers, sweep), Console(file=said, width=120))
+    assert "3 of 8 runs" in said.getvalue()
+    assert len(sweep.measurements) == 3

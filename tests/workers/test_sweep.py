@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 import nbkit
@@ -66,6 +68,31 @@ def test_stop_ends_the_run_under_way_and_keeps_the_workers(workers):
     assert workers.run(int) == [0, 0]
 
 
+def test_an_interrupt_cancels_the_run_under_way_and_the_rest_is_measured_later(workers, tmp_path):
+    path = tmp_path / "sweep.json"
+    sweep = nbkit.Sweep(grid(), PROMPTS)
+    jobs = []
+    with pytest.raises(KeyboardInterrupt):
+        for step in SweepRunner(workers, sweep, path).steps():
+            jobs.append(step.job)
+            if step.done == 2 and step.kind == "measuring":
+                raise KeyboardInterrupt
+    kept = nbkit.Sweep.load(path)
+    assert kept == sweep and len(kept.measurements) == 2
+    with pytest.raises(nbkit.JobCancelled):
+        jobs[-1].result(timeout=30)
+
+    whole = nbkit.run_sweep(workers, grid(), PROMPTS, path)
+    assert whole.is_complete
+    assert whole.measurements[:2] == kept.measurements, "nothing was measured again"
+
+
+def test_a_prompt_that_does_not_fit_is_said_at_once_and_leaves_no_file(workers, tmp_path):
+    with pytest.raises(nbkit.InputError, match="prompt 8 has 300 tokens"):
+        nbkit.run_sweep(workers, grid(), [*PROMPTS, "x" * 300], tmp_path / "sweep.json")
+    assert not (tmp_path / "sweep.json").exists()
+
+
 def test_a_model_that_there_is_not_is_said_at_once(workers):
     with pytest.raises(nbkit.ModelError, match="no-such-model"):
         nbkit.run_sweep(workers, grid(base=nbkit.Settings.of(BASE, model="no-such-model")), PROMPTS)
@@ -106,12 +133,40 @@ def test_in_a_terminal_it_stops_at_an_interrupt_and_goes_on(tmp_path):
 
     again = subprocess.run(whole, capture_output=True, text=True, timeout=60)
     assert again.returncode == 0
+    assert f"{out} is complete: {len(complete.measurements)} of" in again.stdout.replace("\n", "")
     assert nbkit.Sweep.load(out) == complete
 
 
-def _wait_for_a_measurement(out, process):
-    import time
+def test_in_a_terminal_an_interrupt_before_the_first_run_does_not_speak_of_a_file(tmp_path):
+    out = tmp_path / "sweep.json"
+    process = subprocess.Popen(
+        [*SWEEP, "--prompts", "200", "--max-new-tokens", "20", "--batch-size", "1", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        _wait_for_ranks(process)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert "stopped: 0 of 4 runs done; the same command goes on." in said.replace("\n", "")
+    assert not out.exists()
 
+
+def _wait_for_ranks(process):
+    """Until the host has its ranks: they are up or import torch, and no run can have ended."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if len(psutil.Process(process.pid).children(recursive=True)) >= 3:
+            return
+        time.sleep(0.1)
+
+
+def _wait_for_a_measurement(out, process):
     deadline = time.monotonic() + 60
     while not out.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
