@@ -203,7 +203,7 @@ def test_a_file_that_is_no_run_is_named(tmp_path, content, message):
     assert "junk.json" in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["outputs", "new_tokens", "finish_reasons"])
+@pytest.mark.parametrize("damage", ["outputs", "prompt_tokens", "new_tokens", "finish_reasons"])
 def test_a_run_whose_lists_do_not_match_its_prompts_is_damaged(damage):
     data = run().to_dict()
     data[damage] = data[damage][:-1]
@@ -222,7 +222,7 @@ def test_a_run_without_one_of_its_fields_is_damaged(field):
 def test_a_file_that_is_not_text_is_named(tmp_path):
     path = tmp_path / "binary.json"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary\.json is holds no saved Run"):
+    with pytest.raises(InputError, match=r"binary\.json holds no saved Run"):
         Run.load(path)
 
 
