@@ -9,18 +9,12 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from nbkit import figures
-from nbkit.analysis.cost_model import CostModel, resolved_dtype
-from nbkit.analysis.scaling import ScalingPoint, explain, kind, kinds, scaling, series
+from nbkit.analysis.cost_model import resolved_dtype
+from nbkit.analysis.scaling import ScalingPoint, explain, points_by_series
 from nbkit.errors import InputError
 from nbkit.records import Run
 from nbkit.report import html_table, write_page
 from nbkit.sweep import Sweep
-
-
-def points_by_series(runs: Sequence[Run]) -> dict[str, list[ScalingPoint]]:
-    """The points of every series, each held against the cost model of all runs of its kind."""
-    models = {name: CostModel.fit(own) for name, own in kinds(runs).items()}
-    return {label: scaling(own, models[kind(own[0])]) for label, own in series(runs).items()}
 
 
 def with_several_ranks(points: Mapping[str, Sequence[ScalingPoint]]) -> dict[str, Sequence[ScalingPoint]]:

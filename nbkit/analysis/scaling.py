@@ -124,6 +124,12 @@ def best_model(runs: Sequence[Run], of: Run) -> CostModel:
     return CostModel.fit(kinds(runs)[kind(of)])
 
 
+def points_by_series(runs: Sequence[Run]) -> dict[str, list[ScalingPoint]]:
+    """The points of every series, by its label, each held against the cost model of all runs of its kind."""
+    models = {name: CostModel.fit(own) for name, own in kinds(runs).items()}
+    return {label: scaling(own, models[kind(own[0])]) for label, own in series(runs).items()}
+
+
 def explain(point: ScalingPoint) -> str:
     """In a sentence: how far a point is from ideal, and the largest reasons."""
     gap = point.gap

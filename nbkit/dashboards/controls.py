@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import ipywidgets
 
+from nbkit.dashboards.panel import control_grid
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, slider
 from nbkit.models import EMBEDDED
 from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
@@ -52,11 +53,7 @@ class Controls:
             _Field(self._padding, "Tokens: padded to a multiple of this.", self._why_no_batches),
             _Field(self._ignore_eos, "Go on past the end of a text: equal work."),
         ]
-        columns = "repeat(auto-fit, minmax(min(340px, 100%), 1fr))"
-        self.widget = ipywidgets.GridBox(
-            [field.widget for field in self._fields],
-            layout={"grid_template_columns": columns, "grid_gap": "2px 16px", "width": "100%"},
-        )
+        self.widget = control_grid([field.widget for field in self._fields])
         for field in self._fields:
             field.control.observe(lambda _: on_change(), "value")
         self._engine.observe(lambda _: self._show_what_applies(), "value")

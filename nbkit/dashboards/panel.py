@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ipywidgets
 
@@ -12,6 +12,14 @@ from nbkit.errors import NbkitError
 
 TWO_COLUMNS = "repeat(auto-fit, minmax(max(min(400px, 100%), 34%), 1fr))"
 """For grids of panels: two beside each other where there is room, never three."""
+
+
+def control_grid(controls: Sequence[ipywidgets.Widget]) -> ipywidgets.GridBox:
+    """Controls in as many columns as there is room for, one on a narrow page."""
+    columns = "repeat(auto-fit, minmax(min(340px, 100%), 1fr))"
+    return ipywidgets.GridBox(
+        list(controls), layout={"grid_template_columns": columns, "grid_gap": "2px 16px", "width": "100%"}
+    )
 
 
 class Panel(ipywidgets.VBox):  # type: ignore[misc]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import ipywidgets
 
+from nbkit.dashboards.panel import control_grid
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, slider
 from nbkit.models import EMBEDDED
 from nbkit.prompts import first_lines
@@ -44,11 +45,8 @@ class SweepControls:
             self._model: "A short name, a hub id or a folder.",
         }
         ticks = (self._engines, self._dtypes, self._splits, self._orders)
-        columns = "repeat(auto-fit, minmax(min(340px, 100%), 1fr))"
-        self.widget = ipywidgets.GridBox(
-            [_with_note(widget, note) for widget, note in notes.items()] + [tick.widget for tick in ticks],
-            layout={"grid_template_columns": columns, "grid_gap": "2px 16px", "width": "100%"},
-        )
+        noted = [_with_note(widget, note) for widget, note in notes.items()]
+        self.widget = control_grid([*noted, *(tick.widget for tick in ticks)])
         self.suggest(most_ranks=2)
         # Prompts that a sweep brought along stay until another number is asked for.
         self._prompts.observe(lambda _: self._forget_prompts(), "value")

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import ipywidgets
 
 from nbkit import figures
-from nbkit.analysis.scaling import ScalingPoint, explain, series
+from nbkit.analysis.scaling import ScalingPoint, explain, points_by_series, series
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH
 from nbkit.records import Run
-from nbkit.sweep_report import of_one_schedule, points_by_series, with_several_ranks
+from nbkit.sweep_report import of_one_schedule, with_several_ranks
 
 NOTHING_YET = "Nothing measured yet. Run a sweep, or load one."
 

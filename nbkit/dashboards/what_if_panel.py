@@ -14,7 +14,7 @@ from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.what_if import Forecast, Workload, simulate
 from nbkit.dashboards.background import Background
 from nbkit.dashboards.live_figure import LiveFigure
-from nbkit.dashboards.panel import TWO_COLUMNS, Panel
+from nbkit.dashboards.panel import TWO_COLUMNS, Panel, control_grid
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, StatusLine
 from nbkit.durations import duration
 from nbkit.prompts import LENGTH_DISTRIBUTIONS
@@ -67,7 +67,7 @@ class WhatIfPanel:
         self._facts = ipywidgets.HTML()
         self._panels = {part: Panel(part) for part in (self._curve, self._time, self._offers, self._facts)}
         self.widget = ipywidgets.VBox(
-            [_grid(self._controls()), self._status, _panel_grid(list(self._panels.values()))]
+            [control_grid(self._controls()), self._status, _panel_grid(list(self._panels.values()))]
         )
         for control in self._controls():
             control.observe(lambda _: self._on_change(), "value")
@@ -199,13 +199,6 @@ def _number(description: str, value: float, tooltip: str) -> ipywidgets.BoundedF
         tooltip=tooltip,
         style=LABEL_WIDTH,
         layout=CONTROL,
-    )
-
-
-def _grid(controls: Sequence[ipywidgets.Widget]) -> ipywidgets.GridBox:
-    columns = "repeat(auto-fit, minmax(min(340px, 100%), 1fr))"
-    return ipywidgets.GridBox(
-        list(controls), layout={"grid_template_columns": columns, "grid_gap": "2px 16px", "width": "100%"}
     )
 
 

@@ -73,11 +73,6 @@ class Sweep:
         """Whether all is measured."""
         return not self.left
 
-    @property
-    def machine(self) -> dict[str, Any]:
-        """Where the first run was measured; nothing before it. Every run has its own ``machine``."""
-        return self.measurements[0].run.machine if self.measurements else {}
-
     def runs_at(self, point: Point) -> list[Run]:
         """The runs of one combination, in the order in which they were made."""
         return [measurement.run for measurement in self.measurements if measurement.point == point]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from nbkit.analysis.scaling import best_model, scaling, series
+from nbkit.analysis.scaling import points_by_series
 from nbkit.durations import duration
 from nbkit.progress import RunProgress
 from nbkit.sweep.record import Sweep
@@ -54,8 +54,8 @@ def print_sweep(sweep: Sweep, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("", "ranks", "wall s", "tokens/s", "speed-up"):
         table.add_column(column, justify="right" if column else "left")
-    for label, runs in series(sweep.runs).items():
-        for point in scaling(runs, best_model(sweep.runs, runs[0])):
+    for label, points in points_by_series(sweep.runs).items():
+        for point in points:
             figures = (point.wall_s.in_words(), f"{point.tokens_per_second.median:.1f}", point.speed_up.in_words())
             table.add_row(label, str(point.ranks), *figures)
     console.print(table)

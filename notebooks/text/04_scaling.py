@@ -113,12 +113,9 @@ speed_up = None  # times
 check(speed_up, 2 / 1, "times", within=0, hint="Count batches: one rank runs two of them.")
 
 # %%
-from nbkit.analysis.scaling import best_model, explain, scaling, series
+from nbkit.analysis.scaling import best_model, explain, points_by_series
 
-points = {
-    label: scaling(runs, best_model(sweep.runs, runs[0]))
-    for label, runs in series(sweep.runs).items()
-}
+points = points_by_series(sweep.runs)
 figures.speed_up(points)
 
 # %% [markdown]

@@ -10,7 +10,7 @@ from timelines import FLAT, MODEL, timeline
 from nbkit import figures
 from nbkit.analysis.advice import advise, doublings
 from nbkit.analysis.lost_time import LOSSES
-from nbkit.analysis.scaling import best_model, scaling, series
+from nbkit.analysis.scaling import points_by_series, scaling
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.figures.pareto import Trade, pareto_front
 from nbkit.figures.what_if import what_if_time_title, what_if_time_traces, what_if_title, what_if_traces
@@ -31,7 +31,7 @@ def runs():
 
 @pytest.fixture(scope="module")
 def points(runs):
-    return {label: scaling(own, best_model(runs, own[0])) for label, own in series(runs).items()}
+    return points_by_series(runs)
 
 
 def trace(figure, name):

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 from timelines import timeline
 
+from nbkit.analysis.scaling import points_by_series
 from nbkit.errors import InputError
 from nbkit.settings import Settings
 from nbkit.sweep import Grid, Measurement, Sweep
-from nbkit.sweep_report import points_by_series, sweep_figures, with_several_ranks, write_sweep_report
+from nbkit.sweep_report import sweep_figures, with_several_ranks, write_sweep_report
 
 
 @pytest.fixture
