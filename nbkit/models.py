@@ -6,12 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbkit.embedded_models import BUILDERS
 from nbkit.errors import ModelError
+from nbkit.prompt_tokens import PromptTokens
 from nbkit.weights_size import check_fits
 
 if TYPE_CHECKING:
@@ -21,22 +22,33 @@ EMBEDDED = tuple(BUILDERS)
 """Short names of the models that need no hub."""
 
 BUILD_BYTES = 1_000_000_000
+FROM_FOLDER: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in evaluation mode and its tokenizer, on one device."""
+    """A model in evaluation mode and its tokenizer, on one device.
+
+    ``model`` is None where only the tokenizer and the configuration were asked for.
+    ``eos_token_ids`` end a sequence. ``prepared`` keeps, by name, what an engine has made
+    of the model and wants to find again at the next job.
+    """
 
     model: Any
     tokenizer: Any
     device: torch.device
     dtype: str
+    folder: Path
+    config: Any
+    eos_token_ids: tuple[int, ...]
+    prompt_tokens: PromptTokens
+    prepared: dict[str, Any] = field(default_factory=dict)
 
     @property
     def context_length(self) -> int | None:
         """The most tokens, prompt and output together, that the model takes; None if it does not say."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
 
 
 def cache_folder() -> Path:
@@ -102,11 +114,24 @@ def local_folder(name: str) -> Path | None:
 
 
 def load(
-    name: str, dtype: str = "auto", device: Any = "cpu", on_wait: Callable[[str], None] = lambda text: None
+    name: str,
+    dtype: str = "auto",
+    device: Any = "cpu",
+    on_wait: Callable[[str], None] = lambda text: None,
+    with_weights: bool = True,
 ) -> LoadedModel:
     """Load model and tokenizer onto a device, in evaluation mode.
 
     Only safetensors are read and no code that comes with a model is run.
+
+    Parameters
+    ----------
+    name, dtype, on_wait
+        As for ``locate``.
+    device : torch.device or str
+        Where the weights go.
+    with_weights : bool
+        False for an engine that reads the folder itself: ``model`` is then None.
 
     Raises
     ------
@@ -114,40 +139,74 @@ def load(
         The model cannot be found, its files cannot be loaded, or its weights do not fit the device.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     device = torch.device(device)
     dtype = resolve_dtype(dtype, device)
     folder = locate(name, dtype, on_wait)
-    check_fits(name, folder, device, dtype)
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            output_loading_info=True,
-            device_map=None if device.type == "cpu" else {"": device},
-            **options,
-        )
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"model {name!r} does not fit on {device} in {dtype}; take a smaller model or a smaller dtype. ({error})"
-        ) from None
+        tokenizer = AutoTokenizer.from_pretrained(folder, **FROM_FOLDER)
+        config = AutoConfig.from_pretrained(folder, **FROM_FOLDER)
+        model = _load_weights(name, folder, dtype, device) if with_weights else None
+    except ModelError:
+        raise
     # Any error: damaged files surface as whatever the parser at hand raises.
     except Exception as error:
         raise ModelError(
             f"cannot load model {name!r} from {folder}: {type(error).__name__}: {error}. "
             "If its files are damaged, delete that folder and get them anew."
         ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        folder=folder,
+        config=config,
+        eos_token_ids=_eos_token_ids(folder, config, tokenizer),
+        prompt_tokens=PromptTokens(tokenizer),
+    )
+
+
+def _load_weights(name: str, folder: Path, dtype: str, device: torch.device) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    check_fits(name, folder, device, dtype)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            device_map=None if device.type == "cpu" else {"": device},
+            **FROM_FOLDER,
+        )
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"model {name!r} does not fit on {device} in {dtype}; take a smaller model or a smaller dtype. ({error})"
+        ) from None
     if report["missing_keys"]:
         # transformers would fill them with random numbers.
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise ModelError(f"the weights of model {name!r} in {folder} are not complete: {missing} ... are missing.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return LoadedModel(model.eval(), tokenizer, device, dtype)
+    return model.eval()
+
+
+def _eos_token_ids(folder: Path, config: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a sequence: the model's own word, else its tokenizer's."""
+    from transformers import GenerationConfig
+
+    try:
+        own = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
+    except OSError:  # it has no such file
+        own = None
+    for found in (own, getattr(config.get_text_config(), "eos_token_id", None), tokenizer.eos_token_id):
+        if found is not None:
+            return (found,) if isinstance(found, int) else tuple(found)
+    return ()
 
 
 def resolve_dtype(dtype: str, device: Any) -> str:

@@ -16,10 +16,11 @@ from nbkit.throughput import Throughput
 class RankProgress:
     """How far one rank is. ``tokens`` are computed tokens, the batch under way included.
 
-    ``prompts`` is the rank's share; None where ranks take batches as they get free.
+    ``prompts`` is the rank's share; None where ranks take prompts as they get free.
     """
 
     prompts: int | None = 0
+    batch_size: int = 1
     prompts_done: int = 0
     tokens_done: int = 0
     tokens_under_way: int = 0
@@ -32,7 +33,7 @@ class RankProgress:
 
     def prompts_worth(self, settings: Settings) -> float:
         """Prompts done, and of the batch under way as much as its tokens say, at most the whole batch."""
-        batch: float = settings.prompts_a_batch
+        batch: float = self.batch_size
         if self.prompts is not None:
             batch = min(batch, self.prompts - self.prompts_done)
         return self.prompts_done + min(batch, self.tokens_under_way / settings.max_new_tokens)
@@ -60,6 +61,7 @@ class RunProgress:
         before = own.tokens
         if isinstance(value, ShareBegun):
             own.prompts = value.prompts
+            own.batch_size = value.batch_size
             self.begin_s = value.begin_s if self.begin_s is None else min(self.begin_s, value.begin_s)
             self._count(rank, value.begin_s, 0)
         elif isinstance(value, Progress):
@@ -69,7 +71,8 @@ class RunProgress:
         elif isinstance(value, BatchDone):
             own.prompts_done += len(value.outputs)
             own.tokens_done += value.record.computed_tokens
-            own.tokens_under_way = 0
+            # In flight, other sequences are still under way.
+            own.tokens_under_way = max(0, own.tokens_under_way - value.record.computed_tokens)
             self.batches.append(value.record)
             self.totals.add(value.record)
             self._count(rank, value.record.end_s, own.tokens - before)

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
 from nbkit.json_files import read_json
-from nbkit.settings import Settings
+from nbkit.settings import ARTICLE, Settings
 
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 3
-"""1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``."""
-PARTS = ("tokenise", "prefill", "decode", "detokenise", "waiting", "gather", "other")
+SCHEMA_VERSION = 4
+"""1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches."""
+BEFORE_SCHEMA_4 = ARTICLE
+"""Settings that older files leave out meant the article's way."""
+PARTS = ("tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
 """Where a rank's seconds go; they add up to the wall time of the Run."""
 
 
@@ -35,7 +37,7 @@ class Output:
 
     ``prompt_tokens`` counts the prompt's tokens, special ones that the tokenizer adds
     included; ``new_tokens`` counts the tokens the user gets, the end-of-sequence token
-    included. ``finish_reason`` is ``stop`` (end of sequence) or ``length``.
+    included. ``finish_reason`` is ``stop`` (end of sequence, or a stop string) or ``length``.
     """
 
     index: int
@@ -47,15 +49,22 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """One batch on one rank.
+    """One batch on one rank; of an engine that lets sequences join while others go on, one stretch of time.
 
     Tokens: ``prompt_tokens`` were given and ``padding_tokens`` added to make the
     prompts equally long; ``new_tokens`` are what users get; ``computed_tokens`` are
     all positions the device decoded, those after a sequence's end included
     (sequences x steps). Seconds: ``prefill_s`` runs until the first new token is
-    there (time to first token of the batch), ``decode_s`` from there to the last.
+    there (time to first token of the batch), ``decode_s`` from there to the last;
+    ``compile_s`` went into compiling or capturing a step and is in neither.
     ``peak_memory_bytes`` is the most the device held during the batch; on a CPU, the
     most the process has held so far.
+
+    Of a stretch, ``indices`` are the prompts that came to their end in it, and the tokens
+    are all of theirs, whenever they were computed; the seconds are the stretch's own,
+    and ``decode_steps`` are the steps made in it. ``first_token_s`` sums, over these
+    prompts, the time from being taken to the first new token, and ``after_first_s`` that
+    from there to the last. The three are None of a batch, in which all begin and end together.
     """
 
     rank: int
@@ -71,11 +80,30 @@ class BatchRecord:
     begin_s: float
     end_s: float
     peak_memory_bytes: int
+    compile_s: float = 0.0
+    decode_steps: int | None = None
+    first_token_s: float | None = None
+    after_first_s: float | None = None
 
     @property
     def steps(self) -> int:
-        """Decoding steps: tokens computed for each sequence."""
+        """Decoding steps, the prefill's token counted as one: in a batch, tokens computed for each sequence."""
+        if self.decode_steps is not None:
+            return self.decode_steps + 1
         return self.computed_tokens // len(self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """Sequences that did not fit into a rank's memory; they were begun anew, ``then`` at a time.
+
+    ``at_s`` is on the Run's clock, ``sequences`` were decoded side by side.
+    """
+
+    rank: int
+    at_s: float
+    sequences: int
+    then: int
 
 
 @dataclass(slots=True)
@@ -90,6 +118,7 @@ class BatchTotals:
     ttft_s: float = 0.0
     """Summed over prompts, each waiting for its batch's first token."""
     decode_s: float = 0.0
+    """From the first token to the last: of each batch, or of each sequence that joined by itself."""
     steps_after_first: int = 0
     peak_memory_bytes: int = 0
 
@@ -100,9 +129,14 @@ class BatchTotals:
         self.padding_tokens += batch.padding_tokens
         self.new_tokens += batch.new_tokens
         self.computed_tokens += batch.computed_tokens
-        self.ttft_s += (batch.tokenize_s + batch.prefill_s) * len(batch.indices)
-        self.decode_s += batch.decode_s
-        self.steps_after_first += batch.steps - 1
+        if batch.first_token_s is None or batch.after_first_s is None:
+            self.ttft_s += (batch.tokenize_s + batch.prefill_s) * len(batch.indices)
+            self.decode_s += batch.decode_s
+            self.steps_after_first += batch.steps - 1
+        else:
+            self.ttft_s += batch.first_token_s
+            self.decode_s += batch.after_first_s
+            self.steps_after_first += batch.new_tokens - len(batch.indices)
         self.peak_memory_bytes = max(self.peak_memory_bytes, batch.peak_memory_bytes)
 
     @property
@@ -113,12 +147,12 @@ class BatchTotals:
 
     @property
     def mean_ttft_s(self) -> float:
-        """Time to first token in seconds, from its batch's begin, a mean over prompts."""
+        """Time to first token in seconds, from when its batch, or it alone, was taken; a mean over prompts."""
         return self.ttft_s / self.prompts if self.prompts else 0.0
 
     @property
     def mean_tpot_s(self) -> float:
-        """Time per output token in seconds: decode seconds per step after the first."""
+        """Time per output token after the first, in seconds: a mean over steps, or tokens where each joins alone."""
         return self.decode_s / self.steps_after_first if self.steps_after_first else 0.0
 
 
@@ -131,7 +165,8 @@ class RankRecord:
     ``waiting_s`` is spent in the barrier until the slowest rank is done, ``gather_s``
     in ``gather_object``. ``load_s`` (loading the model, 0 when it was there) lies
     before ``begin_s`` and is no part of the run. ``gathered_prompts`` is what the
-    gather brought together from all ranks.
+    gather brought together from all ranks. ``batch_size`` is what the rank had in the end,
+    chosen, given or halved for want of memory.
     """
 
     rank: int
@@ -147,6 +182,7 @@ class RankRecord:
     gather_s: float
     gathered_prompts: int
     order_s: float = 0.0
+    batch_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +217,8 @@ class Run:
     ``outputs``, ``prompt_tokens``, ``new_tokens`` and ``finish_reasons`` are in the
     prompts' order; where a run was stopped early, unfinished prompts have ``None``, 0,
     0 and ``None``. ``world_size`` and ``ranks`` are those that took part.
-    ``load_samples`` are there if a ``Monitor`` watched the run.
+    ``load_samples`` are there if a ``Monitor`` watched the run. ``out_of_memory`` tells of
+    sequences that were begun anew, fewer at a time, because a rank's memory was too small.
     """
 
     settings: Settings
@@ -196,6 +233,7 @@ class Run:
     machine: dict[str, Any]
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     load_samples: list[LoadSample] = field(default_factory=list)
+    out_of_memory: list[OutOfMemory] = field(default_factory=list)
 
     @classmethod
     def assemble(
@@ -206,6 +244,7 @@ class Run:
         ranks: Sequence[RankRecord],
         world_size: int,
         machine: dict[str, Any],
+        out_of_memory: Sequence[OutOfMemory] = (),
     ) -> Run:
         """Put the ranks' batches, in whatever order they came, into the prompts' order."""
         by_index = {output.index: output for _, outputs in finished for output in outputs}
@@ -221,7 +260,17 @@ class Run:
             ranks=sorted(ranks, key=lambda r: r.rank),
             world_size=world_size,
             machine=machine,
+            out_of_memory=list(out_of_memory),
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences decoded side by side on a rank: as asked for, or what ``auto`` became."""
+        asked = self.settings.prompts_a_batch
+        if isinstance(asked, int):
+            return asked
+        chosen = [rank.batch_size for rank in self.ranks] or [len(batch.indices) for batch in self.batches]
+        return max(chosen, default=0)
 
     @property
     def finished_prompts(self) -> int:
@@ -310,6 +359,7 @@ class Run:
         own = [b for b in self.batches if b.rank == rank]
         parts = {
             "tokenise": sum(b.tokenize_s for b in own) + sum(r.order_s for r in self.ranks if r.rank == rank),
+            "compile": sum(b.compile_s for b in own),
             "prefill": sum(b.prefill_s for b in own),
             "decode": sum(b.decode_s for b in own),
             "detokenise": sum(b.detokenize_s for b in own),
@@ -324,7 +374,7 @@ class Run:
         return {
             "engine": self.settings.engine,
             "workers": f"{self.world_size} of {self.ranks[0].world_size}" if self.idle_ranks else self.world_size,
-            "batch size": self.settings.prompts_a_batch,
+            "batch size": self.batch_size,
             "schedule": f"{self.settings.split}, {self.settings.order.replace('_', ' ')}",
             "dtype": self.ranks[0].dtype if self.ranks else self.settings.dtype,
             "prompts": f"{self.finished_prompts} of {len(self.prompts)}",
@@ -374,16 +424,17 @@ class Run:
             The data are not a Run, or of a schema version this nbkit does not know.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version not in range(1, SCHEMA_VERSION + 1):
+        if not isinstance(version, int) or version not in range(1, SCHEMA_VERSION + 1):
             raise InputError(
                 f"not a Run of schema version 1 to {SCHEMA_VERSION} (found {version!r}); "
                 "a newer file needs a newer nbkit, any other is no Run."
             )
         fields = {key: value for key, value in data.items() if key != "schema_version"}
         try:
-            fields["settings"] = Settings(**fields["settings"])
+            fields["settings"] = Settings(**(BEFORE_SCHEMA_4 if version < 4 else {}) | fields["settings"])
             fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
             fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
+            fields["out_of_memory"] = [OutOfMemory(**o) for o in fields.get("out_of_memory", [])]
             fields["load_samples"] = [LoadSample(**s) for s in fields.get("load_samples", [])]
             if "prompt_tokens" not in fields:
                 fields["prompt_tokens"] = _evenly_by_batch(len(fields["prompts"]), fields["batches"])

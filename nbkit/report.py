@@ -66,6 +66,8 @@ def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit"
     ]
     for name, run in runs.items():
         sections.append(f"<h2>{html.escape(name)}</h2>")
+        if note := figures.memory_note(run):
+            sections.append(f"<p>{html.escape(note)}.</p>")
         for figure in (figures.run_timeline(run), figures.time_parts(run)):
             sections.append(figure.to_html(full_html=False, include_plotlyjs=False))
         sections.append(_outputs_table(run))

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+MOST_SEQUENCES = 256
+"""Of a batch whose size is found by itself: beyond it throughput grows little, and first tokens come late."""
+
 Indices = npt.NDArray[np.int64]
 """Places in the list of prompts, shape (n,)."""
 
@@ -52,10 +55,37 @@ def static_share(count: int, ranks: int, rank: int) -> range:
     return range(begin, begin + each + (rank < left_over))
 
 
+@dataclass(frozen=True, slots=True)
+class TokenBudget:
+    """The most positions of the KV cache that a batch may take: sequences x (padded prompt + new tokens).
+
+    ``lengths`` are the tokens of each prompt that is to be cut, shape (n,). A prompt that
+    is too long for the budget makes a batch of its own.
+    """
+
+    positions: int
+    lengths: Sequence[int] | Indices
+    new_tokens: int
+    pad_to_multiple_of: int = 1
+
+
+def even_batch_size(prompts: int, ranks: int, most: int) -> int:
+    """The batch size, at most ``most``, with which each rank has as few batches as can be, all alike.
+
+    Cut at ``most``, the last batch of a rank may hold a prompt or two and still take
+    nearly as long as a full one.
+    """
+    share = -(-prompts // ranks)
+    return max(1, -(-share // max(1, -(-share // most))))
+
+
 def batches(
-    places: Sequence[int] | Indices, batch_size: int, lengths: Sequence[int] | Indices | None = None
+    places: Sequence[int] | Indices,
+    batch_size: int,
+    lengths: Sequence[int] | Indices | None = None,
+    budget: TokenBudget | None = None,
 ) -> Batches:
-    """Cut prompts into batches of ``batch_size``; the last may be smaller.
+    """Cut prompts into batches of ``batch_size``; the last may be smaller, and with a budget any.
 
     Parameters
     ----------
@@ -68,11 +98,52 @@ def batches(
         ones as they were given. Neighbours are then of like length, so that little is
         padded; and where ranks take batches as they get free, the last ones to be
         taken are the shortest. Left out: in the order given.
+    budget : TokenBudget, optional
+        Cut a batch short where it would exceed this.
     """
-    ordered = np.asarray(places, dtype=np.int64)
-    if lengths is not None:
-        ordered = ordered[np.argsort(-np.asarray(lengths), kind="stable")]
-    return Batches(ordered, np.arange(0, len(ordered), batch_size, dtype=np.int64))
+    order = _order(len(places), lengths)
+    if budget is None:
+        starts = np.arange(0, len(order), batch_size, dtype=np.int64)
+    else:
+        starts = _starts_within(np.asarray(budget.lengths, dtype=np.int64)[order], batch_size, budget)
+    return Batches(np.asarray(places, dtype=np.int64)[order], starts)
+
+
+def shrinking_pieces(
+    places: Sequence[int] | Indices, most: int, ranks: int, lengths: Sequence[int] | Indices | None = None
+) -> Batches:
+    """Cut prompts into pieces for ranks that take one after another: large ones first, single prompts at the end.
+
+    Each piece is half of an equal share of what is left, at most ``most``; so no rank holds
+    work back while another has none (guided self-scheduling: Polychronopoulos and Kuck,
+    IEEE Transactions on Computers C-36(12), 1987). For engines in which prompts join one by
+    one, so that a small piece costs nothing. Parameters as for ``batches``.
+    """
+    order = _order(len(places), lengths)
+    starts, taken = [], 0
+    while taken < len(order):
+        starts.append(taken)
+        taken += max(1, min(most, (len(order) - taken) // (2 * ranks)))
+    return Batches(np.asarray(places, dtype=np.int64)[order], np.array(starts, dtype=np.int64))
+
+
+def _order(count: int, lengths: Sequence[int] | Indices | None) -> Indices:
+    if lengths is None:
+        return np.arange(count, dtype=np.int64)
+    return np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+
+
+def _starts_within(lengths: Indices, batch_size: int, budget: TokenBudget) -> Indices:
+    """Where batches begin, for prompts of these lengths in this order."""
+    starts: list[int] = []
+    longest = 0
+    for place, length in enumerate(lengths.tolist()):
+        longest = max(longest, -(-length // budget.pad_to_multiple_of) * budget.pad_to_multiple_of)
+        sequences = place - starts[-1] + 1 if starts else batch_size + 1
+        if sequences > batch_size or sequences * (longest + budget.new_tokens) > budget.positions:
+            starts.append(place)
+            longest = -(-length // budget.pad_to_multiple_of) * budget.pad_to_multiple_of
+    return np.array(starts, dtype=np.int64)
 
 
 def taken_in_turn(batches: Batches, next_number: Iterator[int]) -> Iterator[Indices]:

@@ -10,11 +10,12 @@ import plotly.graph_objects as go
 
 from nbkit import figures
 from nbkit.analysis.cost_model import resolved_dtype
-from nbkit.analysis.scaling import ScalingPoint, explain, points_by_series
+from nbkit.analysis.scaling import ScalingPoint
 from nbkit.errors import InputError
 from nbkit.records import Run
 from nbkit.report import html_table, write_page
 from nbkit.sweep import Sweep
+from nbkit.sweep.terminal import measured_series
 
 
 def with_several_ranks(points: Mapping[str, Sequence[ScalingPoint]]) -> dict[str, Sequence[ScalingPoint]]:
@@ -29,10 +30,12 @@ def of_one_schedule(runs: Sequence[Run], like: Run) -> list[Run]:
 
 def sweep_figures(runs: Sequence[Run]) -> dict[str, go.Figure]:
     """Every figure that a sweep's runs give, by a name."""
-    points = points_by_series(runs)
-    scaled = with_several_ranks(points)
+    measured = measured_series(runs)
+    scaled = with_several_ranks({label: own.points for label, own in measured.items()})
     made = {"speed-up": figures.speed_up(scaled), "efficiency": figures.efficiency(scaled)}
     for label, own in scaled.items():
+        if measured[label].why_no_account is not None:
+            continue
         made[f"lost time: {label}"] = figures.lost_time(own)
         made[f"gap: {label}"] = figures.gap(own)
     for schedule in dict.fromkeys(_schedule(run) for run in runs if run.is_complete):
@@ -52,9 +55,12 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
     """
     if not any(run.is_complete for run in sweep.runs):
         raise InputError("nothing of this sweep is measured yet; run it first.")
-    said = [explain(point) for own in points_by_series(sweep.runs).values() for point in own[1:]]
+    said = [line for own in measured_series(sweep.runs).values() for line in own.in_words]
+    notes = [(each, figures.memory_note(each.run)) for each in sweep.measurements]
+    said += [f"{each.point.label}, repeat {each.repeat}: {note}." for each, note in notes if note]
     sections = [html_table(sweep.summary_rows())]
-    sections += [f"<p>{html.escape(line)}</p>" for line in said]
+    # Each once: series of one engine may have the same reason to be left out.
+    sections += [f"<p>{html.escape(line)}</p>" for line in dict.fromkeys(said)]
     for number, (name, figure) in enumerate(sweep_figures(sweep.runs).items()):
         sections.append(f"<h2>{html.escape(name)}</h2>")
         # plotly.js goes into the file once, with the first figure.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import settings
 
 import nbkit
 
@@ -18,6 +19,11 @@ SESSION = "NBKIT_TEST_SESSION"
 # A shell that runs the tests in the background has them ignore SIGINT, and with them
 # every process they start and mean to interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A busy machine is no fault of the code under test.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

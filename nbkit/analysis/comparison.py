@@ -117,7 +117,7 @@ def _settings_used(run: Run) -> dict[str, object]:
     nodes = [rank.node for rank in run.ranks] or [str(run.machine.get("node", ""))]
     return {
         **dataclasses.asdict(run.settings),
-        "batch_size": run.settings.prompts_a_batch,
+        "batch_size": run.batch_size,
         "dtype": _each_once([rank.dtype for rank in run.ranks] or [run.settings.dtype]),
         "workers": run.world_size,
         "device": _each_once([rank.device for rank in run.ranks]),

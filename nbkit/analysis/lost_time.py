@@ -108,7 +108,7 @@ def lost_time(run: Run, model: CostModel) -> LostTime:
     model : CostModel
         Fitted to runs of the same model, engine and dtype on as few ranks as possible.
     """
-    full = min(run.settings.prompts_a_batch, max(1, len(run.prompts)))
+    full = min(run.batch_size, max(1, len(run.prompts)))
     useful = _useful_s(run, model, full)
     by_rank = [_seconds_of_rank(run, model, record, useful, full) for record in run.ranks]
     if not by_rank:

@@ -216,7 +216,7 @@ def _decoded_tokens(batch: BatchRecord) -> int:
 
 def _mean_context(batch: BatchRecord) -> float:
     """Positions that a decoded token attends to: prompt + 1 in the second step to prompt + steps - 1 in the last."""
-    return (batch.prompt_tokens + batch.padding_tokens) / len(batch.indices) + batch.steps / 2
+    return (batch.prompt_tokens + batch.padding_tokens + batch.computed_tokens / 2) / len(batch.indices)
 
 
 def _dtype(run: Run, speed: DeviceSpeed) -> str:

@@ -20,7 +20,7 @@ from nbkit.analysis.cost_model import CostModel
 from nbkit.errors import InputError
 from nbkit.prompts import draw_lengths
 from nbkit.records import Run
-from nbkit.settings import Settings
+from nbkit.settings import AUTO, Settings
 
 DRAWN = 10_000
 """So many lengths are drawn; a larger workload repeats them."""
@@ -101,8 +101,8 @@ def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: in
     workload : Workload
         At least one prompt.
     settings : Settings
-        ``batch_size``, ``split``, ``order`` and ``pad_to_multiple_of`` take effect;
-        lengths are the workload's.
+        ``batch_size``, ``token_budget``, ``split``, ``order`` and ``pad_to_multiple_of`` take
+        effect, with memory for any batch; lengths are the workload's.
     ranks : int
         At least 1.
 
@@ -157,9 +157,18 @@ def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[schedule.
     lengths = workload.prompt_tokens if settings.order == "by_length" else None
     prompts = len(workload)
 
+    size = settings.prompts_a_batch
+    if size == AUTO:
+        size = schedule.even_batch_size(prompts, ranks, schedule.MOST_SEQUENCES)
+
     def cut(places: range) -> schedule.Batches:
-        own = None if lengths is None else lengths[places.start : places.stop]
-        return schedule.batches(places, settings.prompts_a_batch, own)
+        here = slice(places.start, places.stop)
+        budget = None
+        if settings.token_budget is not None:
+            budget = schedule.TokenBudget(
+                settings.token_budget, workload.prompt_tokens[here], settings.max_new_tokens, _multiple(settings)
+            )
+        return schedule.batches(places, int(size), None if lengths is None else lengths[here], budget)
 
     if settings.split == "dynamic":
         return cut(range(prompts)), None
@@ -172,7 +181,7 @@ def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[schedule.
 
 def _shapes(dealt: schedule.Batches, workload: Workload, settings: Settings) -> BatchShapes:
     prompt_tokens, new_tokens = workload.prompt_tokens[dealt.places], workload.new_tokens[dealt.places]
-    multiple = 1 if settings.engine == "simple" else settings.pad_to_multiple_of
+    multiple = _multiple(settings)
     longest = np.maximum.reduceat(prompt_tokens, dealt.starts)
     return BatchShapes(
         sequences=np.diff(dealt.starts, append=len(dealt.places)).astype(np.float64),
@@ -181,6 +190,11 @@ def _shapes(dealt: schedule.Batches, workload: Workload, settings: Settings) -> 
         prompt_tokens=np.add.reduceat(prompt_tokens, dealt.starts).astype(np.float64),
         new_tokens=np.add.reduceat(new_tokens, dealt.starts).astype(np.float64),
     )
+
+
+def _multiple(settings: Settings) -> int:
+    """Tokens that prompts are padded to a multiple of."""
+    return 1 if settings.engine == "simple" else settings.pad_to_multiple_of
 
 
 def _begins(batch_s: Floats, owner: schedule.Indices | None, ranks: int, order_s: float) -> tuple[Floats, Floats]:

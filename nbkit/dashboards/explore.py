@@ -14,7 +14,7 @@ from nbkit.dashboards.live_view import LiveView
 from nbkit.dashboards.prompts_panel import PromptsPanel
 from nbkit.dashboards.run_history import RunHistory
 from nbkit.errors import JobCancelled, NbkitError
-from nbkit.figures import headline
+from nbkit.figures import headline_with_note
 from nbkit.monitor import Monitor
 from nbkit.progress import RunProgress
 from nbkit.records import Run
@@ -151,7 +151,7 @@ class Explore(Dashboard):
             self._finish(job.partial(), job)
             raise
         self._finish(run, job)
-        self._status.say(headline(run))
+        self._status.say(headline_with_note(run))
 
     def _finish(self, run: Run, job: Job) -> None:
         """Show and keep what there is of a run; of one that failed early, nothing."""

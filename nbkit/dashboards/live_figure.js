@@ -75,9 +75,10 @@ function render({ model, el }) {
   async function draw() {
     isWaiting = false;
     if (isGone || !drawing.isConnected) return;
-    const began = performance.now();
+    let began = performance.now();
     try {
       const plotly = await loadPlotly(model);
+      began = performance.now(); // the wait for plotly.js, once a page, asks for no rest
       const options = { responsive: false, displaylogo: false, displayModeBar: false };
       const traces = tracesFor(model);
       await plotly.react(drawing, traces, layoutFor(el, model), options);

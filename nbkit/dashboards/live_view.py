@@ -177,7 +177,8 @@ class LiveView:
 def _done(run: Run, rank: int) -> tuple[RankProgress, float]:
     batches = [batch for batch in run.batches if batch.rank == rank]
     prompts = sum(len(batch.indices) for batch in batches)
-    progress = RankProgress(prompts, prompts, sum(batch.computed_tokens for batch in batches))
+    tokens = sum(batch.computed_tokens for batch in batches)
+    progress = RankProgress(prompts=prompts, prompts_done=prompts, tokens_done=tokens)
     return progress, 1.0 if run.is_complete else 0.0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import ipywidgets
 
 from nbkit.dashboards.widget_tree import close_tree
-from nbkit.figures import headline
+from nbkit.figures import headline_with_note
 from nbkit.records import Run
 
 MOST_UNPINNED = 20
@@ -67,7 +67,7 @@ class RunList:
         chosen = ipywidgets.Checkbox(value=True, indent=False, tooltip="Compare", layout={"width": "24px"})
         pinned = ipywidgets.ToggleButton(icon="thumb-tack", tooltip="Pin: keep this run", layout={"width": "36px"})
         text = ipywidgets.Text(name, continuous_update=False, tooltip="Name", layout={"width": "210px"})
-        line = ipywidgets.Label(headline(run), layout={"flex": "1 1 200px", "min_width": "0"})
+        line = ipywidgets.Label(headline_with_note(run), layout={"flex": "1 1 200px", "min_width": "0"})
         delete = ipywidgets.Button(icon="trash", tooltip="Delete this run", layout={"width": "36px"})
         row = ipywidgets.HBox([chosen, pinned, text, line, delete], layout={"align_items": "center", "width": "100%"})
         entry = Entry(run, row, chosen, pinned, text)
@@ -100,5 +100,5 @@ def _set_quietly(control: ipywidgets.Widget, value: object, observer: Callable[[
 
 
 def _name(number: int, run: Run) -> str:
-    batch = "" if run.settings.engine == "simple" else f" {run.settings.batch_size}"
+    batch = "" if run.settings.engine == "simple" else f" {run.batch_size}"
     return f"{number}: {run.settings.engine}{batch}, {run.world_size}w"

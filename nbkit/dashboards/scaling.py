@@ -16,7 +16,7 @@ from nbkit.dashboards.sweep_controls import SweepControls
 from nbkit.dashboards.sweep_results import SweepResults, title
 from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel
 from nbkit.durations import duration
-from nbkit.errors import NbkitError
+from nbkit.errors import InputError, NbkitError
 from nbkit.records import Run
 from nbkit.sweep import Grid, Step, Sweep, SweepRunner, resume_or_begin
 from nbkit.workers import Workers
@@ -171,23 +171,29 @@ class Scaling(Dashboard):
 
     def _offer_machines(self) -> None:
         self._roofline.show(self._runs)
-        self._what_if.offer(_machines(self._runs))
+        self._what_if.offer(*_machines(self._runs))
 
     @property
     def _runs(self) -> list[Run]:
         return self.sweep.runs if self.sweep is not None else []
 
 
-def _machines(runs: list[Run]) -> Mapping[str, KnownMachine]:
-    """The machines that can be simulated: those measured, by engine and dtype, and the article's."""
-    measured = {}
+def _machines(runs: list[Run]) -> tuple[Mapping[str, KnownMachine], list[str]]:
+    """The machines that can be simulated, those measured and the article's; and why others cannot be."""
+    measured, left_out = {}, []
     for label, own in kinds(runs).items():
-        model = CostModel.fit(own)
-        error = 100 * model.quality.median_error
-        source = f"Fitted to {len(own)} runs here; its batches take {error:.0f}% more or less than measured (median)."
+        try:
+            model = CostModel.fit(own)
+        except InputError as error:
+            left_out.append(f"{label} cannot be simulated: {error}")
+            continue
+        percent = 100 * model.quality.median_error
+        source = (
+            f"Fitted to {len(own)} runs here; its batches take {percent:.0f}% more or less than measured (median)."
+        )
         measured[f"this machine, {label}"] = KnownMachine(model, source)
     article = KnownMachine(published_cost_model(), "From the published table's first row: a batch takes 2.74 s.")
-    return measured | {ARTICLE: article}
+    return measured | {ARTICLE: article}, left_out
 
 
 def _button(description: str, style: str, icon: str, tooltip: str) -> ipywidgets.Button:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import ipywidgets
 
 from nbkit.dashboards.panel import control_grid
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, slider
+from nbkit.doctor import engine_label
 from nbkit.models import EMBEDDED
 from nbkit.prompts import first_lines
 from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
@@ -26,7 +27,7 @@ class SweepControls:
         self._prompts_given: list[str] | None = None
         self._ranks = _text("ranks")
         self._batch_sizes = _text("batch sizes")
-        self._engines = _Ticks("engines", ENGINES)
+        self._engines = _Ticks("engines", ENGINES, engine_label)
         self._dtypes = _Ticks("dtypes", DTYPES)
         self._splits = _Ticks("splits", SPLITS)
         self._orders = _Ticks("orders", ORDERS)
@@ -38,7 +39,7 @@ class SweepControls:
         self._repeats = slider("repeats", 2, MOST_REPEATS)
         notes = {
             self._ranks: "How many work, of those started; with commas.",
-            self._batch_sizes: "Prompts a batch and rank; with commas.",
+            self._batch_sizes: "Prompts side by side on a rank; with commas.",
             self._prompts: "The ten first lines, repeated.",
             self._new_tokens: "Tokens for each prompt: equal work.",
             self._repeats: "Every setting so often, in shuffled order.",
@@ -106,20 +107,24 @@ class SweepControls:
         self._prompts_given = None
 
 
+def _without_underscores(name: str) -> str:
+    return name.replace("_", " ")
+
+
 class _Ticks:
     """A line of boxes, of which any number may be ticked."""
 
-    def __init__(self, description: str, options: Sequence[str]) -> None:
+    def __init__(
+        self, description: str, options: Sequence[str], in_words: Callable[[str], str] = _without_underscores
+    ) -> None:
         self._boxes = {
-            option: ipywidgets.Checkbox(description=option.replace("_", " "), indent=False, layout={"width": "auto"})
+            option: ipywidgets.Checkbox(description=in_words(option), indent=False, layout={"width": "auto"})
             for option in options
         }
-        label = ipywidgets.Label(description, layout={"width": "100px", "min_width": "60px"})
+        label = ipywidgets.Label(description, layout={"width": "100px", "flex": "0 0 auto"})
         label.add_class("nbkit-label")
-        self.widget = ipywidgets.HBox(
-            [label, *self._boxes.values()],
-            layout={"flex_flow": "row wrap", "align_items": "center", "min_width": "0"},
-        )
+        boxes = ipywidgets.HBox(list(self._boxes.values()), layout={"flex_flow": "row wrap", "min_width": "0"})
+        self.widget = ipywidgets.HBox([label, boxes], layout={"align_items": "flex-start", "min_width": "0"})
 
     def choose(self, options: Sequence[str]) -> None:
         for option, box in self._boxes.items():

@@ -46,6 +46,7 @@ class WhatIfPanel:
 
     def __init__(self) -> None:
         self._machines: dict[str, KnownMachine] = {}
+        self._left_out = StatusLine()
         self._status = StatusLine()
         self._thinking = Background(self._status.say_error)
         self._machine = ipywidgets.Dropdown(description="machine", options=[], style=LABEL_WIDTH, layout=CONTROL)
@@ -67,7 +68,7 @@ class WhatIfPanel:
         self._facts = ipywidgets.HTML()
         self._panels = {part: Panel(part) for part in (self._curve, self._time, self._offers, self._facts)}
         self.widget = ipywidgets.VBox(
-            [control_grid(self._controls()), self._status, _panel_grid(list(self._panels.values()))]
+            [control_grid(self._controls()), self._left_out, self._status, _panel_grid(list(self._panels.values()))]
         )
         for control in self._controls():
             control.observe(lambda _: self._on_change(), "value")
@@ -80,8 +81,13 @@ class WhatIfPanel:
             *(self._goal, self._price, self._deadline),
         ]
 
-    def offer(self, machines: Mapping[str, KnownMachine]) -> None:
-        """Let these machines be chosen, by name; the one that is chosen stays, if it is among them."""
+    def offer(self, machines: Mapping[str, KnownMachine], left_out: Sequence[str] = ()) -> None:
+        """Let these machines be chosen, by name; the one that is chosen stays, if it is among them.
+
+        ``left_out`` says, in sentences, what cannot be simulated and why.
+        """
+        self._left_out.say(" ".join(left_out))
+        self._left_out.layout.display = None if left_out else "none"
         chosen = self._machine.value
         self._machines = dict(machines)
         self._machine.options = list(machines)

@@ -10,5 +10,5 @@ from nbkit.settings import Settings
 class BatchedEngine(TimedGenerateEngine):
     """One call of ``generate`` for a whole batch: the weights are read once for all of its prompts."""
 
-    def __init__(self, settings: Settings, loaded: LoadedModel) -> None:
-        super().__init__(settings, loaded, pad_to_multiple_of=settings.pad_to_multiple_of)
+    def __init__(self, settings: Settings, loaded: LoadedModel, batch_size: int) -> None:
+        super().__init__(settings, loaded, batch_size, pad_to_multiple_of=settings.pad_to_multiple_of)

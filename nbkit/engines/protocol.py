@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nbkit.records import BatchRecord, Output
+from nbkit.records import BatchRecord, OutOfMemory, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ class Watch(Protocol):
     @property
     def rank(self) -> int:
         """The rank to write into records."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """The rank's device, for messages."""
         ...
 
     @property
@@ -64,12 +69,25 @@ class BatchDone:
 
 
 class Engine(Protocol):
-    """Turns batches of prompts into text."""
+    """Turns batches of prompts into text.
 
-    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone]:
-        """Yield each batch as it finishes; when cancelled, end without the one under way.
+    ``batch_size`` is how many sequences are decoded side by side at most; it is halved
+    where memory does not suffice.
+    """
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
+        """Yield each batch as it finishes, and each that did not fit; when cancelled, end without the one under way.
 
         ``batches`` is drawn from only when the engine is free for the next: another
-        rank may take what is not drawn.
+        rank may take what is not drawn. A batch that does not fit into memory is begun
+        anew in smaller ones.
+
+        Raises
+        ------
+        InputError
+            A prompt does not fit into memory even alone.
         """
         ...

@@ -10,5 +10,5 @@ from nbkit.settings import Settings
 class SimpleEngine(TimedGenerateEngine):
     """One call of ``generate`` a prompt: no padding, and the device mostly waits for memory."""
 
-    def __init__(self, settings: Settings, loaded: LoadedModel) -> None:
-        super().__init__(settings, loaded, pad_to_multiple_of=None)
+    def __init__(self, settings: Settings, loaded: LoadedModel, batch_size: int) -> None:
+        super().__init__(settings, loaded, batch_size, pad_to_multiple_of=None)

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from nbkit.engines.device_memory import PeakMemory
+from nbkit.engines.memory_limit import free_memory, is_out_of_memory
 from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
+from nbkit.engines.sampling import SampledTokens, Sampler
+from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.errors import InputError
 from nbkit.models import LoadedModel
-from nbkit.records import BatchRecord, Output
+from nbkit.records import BatchRecord, OutOfMemory, Output
 from nbkit.settings import Settings
 
 STREAMED_SEQUENCES = 3
@@ -20,18 +24,42 @@ STREAMED_TOKENS = 100
 
 
 class TimedGenerateEngine:
-    """An engine that calls ``generate`` once a batch."""
+    """An engine that calls ``generate`` once a batch; one that does not fit into memory is halved and tried again."""
 
-    def __init__(self, settings: Settings, loaded: LoadedModel, pad_to_multiple_of: int | None) -> None:
+    def __init__(
+        self, settings: Settings, loaded: LoadedModel, batch_size: int, pad_to_multiple_of: int | None
+    ) -> None:
         self._generate = TimedGenerate(settings, loaded, pad_to_multiple_of)
+        self.batch_size = batch_size
 
-    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone]:
+    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes; see ``Engine``."""
         for prompts in batches:
-            batch = self._generate(prompts, watch)
-            if batch is None:
-                return
-            yield batch
+            waiting = list(prompts)
+            while waiting:
+                taken = waiting[: self.batch_size]
+                batch = self._try(taken, watch)
+                if batch is None:
+                    return
+                yield batch
+                if isinstance(batch, BatchDone):
+                    waiting = waiting[len(taken) :]
+
+    def _try(self, prompts: Sequence[Prompt], watch: Watch) -> BatchDone | OutOfMemory | None:
+        """The finished batch, None if it was cancelled, or that it was too large: the batch size is then halved."""
+        try:
+            return self._generate(prompts, watch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(prompts) == 1:
+                raise InputError(
+                    f"prompt {prompts[0].index} does not fit into the memory of {watch.device} even alone: {error}. "
+                    "Ask for fewer new tokens, a smaller dtype or a smaller model."
+                ) from None
+        free_memory()
+        self.batch_size = len(prompts) // 2
+        return OutOfMemory(watch.rank, watch.elapsed_s, sequences=len(prompts), then=self.batch_size)
 
 
 class TimedGenerate:
@@ -40,14 +68,16 @@ class TimedGenerate:
     def __init__(self, settings: Settings, loaded: LoadedModel, pad_to_multiple_of: int | None) -> None:
         self._loaded = loaded
         self._pad_to_multiple_of = pad_to_multiple_of
-        self._eos_token_id = None if settings.ignore_eos else _eos_token_id(loaded)
+        self._end = SequenceEnd(settings, loaded)
+        self._sampler = Sampler(settings)
+        self._stops_at_strings = bool(settings.stop)
         # As keywords: in a generation config, None means the model's own value, and
         # eos_token_id=None would not switch the end of sequence off.
         self._options = {
             "do_sample": False,
             "max_new_tokens": settings.max_new_tokens,
             "pad_token_id": loaded.tokenizer.pad_token_id,
-            "eos_token_id": self._eos_token_id,
+            "eos_token_id": None if settings.ignore_eos else list(loaded.eos_token_ids) or None,
         }
         self._peak_memory = PeakMemory(loaded.device)
 
@@ -55,32 +85,38 @@ class TimedGenerate:
         """The finished batch, or None if it was cancelled before its end."""
         if watch.cancelled:
             return None
-        model, tokenizer = self._loaded.model, self._loaded.tokenizer
         self._peak_memory.reset()
         begin_s = watch.elapsed_s
-        inputs = tokenizer(
-            [prompt.text for prompt in prompts],
+        ids = self._loaded.prompt_tokens.of([prompt.text for prompt in prompts])
+        inputs = self._loaded.tokenizer.pad(
+            {"input_ids": ids},
             return_tensors="pt",
             padding=True,
             padding_side="left",
             pad_to_multiple_of=self._pad_to_multiple_of,
-            return_token_type_ids=False,
         ).to(self._loaded.device)
+        width = inputs["input_ids"].shape[1]
         tokenized_s = watch.elapsed_s
-        steps = _StepWatch(watch, self._loaded, prompts, inputs.input_ids.shape[1])
+        steps = _StepWatch(watch, self._loaded, prompts, width, self._end if self._stops_at_strings else None)
         with torch.inference_mode():
-            sequences = model.generate(**inputs, **self._options, stopping_criteria=StoppingCriteriaList([steps]))
-        new = sequences[:, inputs.input_ids.shape[1] :].cpu()
+            sequences = self._loaded.model.generate(
+                **inputs,
+                **self._options,
+                stopping_criteria=StoppingCriteriaList([steps]),
+                logits_processor=LogitsProcessorList(self._drawing(prompts, width)),
+            )
+        new = sequences[:, width:].cpu()
         decoded_s = watch.elapsed_s
         if steps.were_cut:
             return None
-        outputs = self._outputs(prompts, inputs.attention_mask.sum(1).tolist(), new)
+        outputs = self._outputs(prompts, [len(row) for row in ids], new)
         end_s = watch.elapsed_s
+        prompt_tokens = sum(len(row) for row in ids)
         record = BatchRecord(
             rank=watch.rank,
             indices=tuple(prompt.index for prompt in prompts),
-            prompt_tokens=sum(output.prompt_tokens for output in outputs),
-            padding_tokens=inputs.input_ids.numel() - sum(output.prompt_tokens for output in outputs),
+            prompt_tokens=prompt_tokens,
+            padding_tokens=width * len(prompts) - prompt_tokens,
             new_tokens=sum(output.new_tokens for output in outputs),
             computed_tokens=new.numel(),
             tokenize_s=tokenized_s - begin_s,
@@ -93,21 +129,38 @@ class TimedGenerate:
         )
         return BatchDone(record, outputs)
 
+    def _drawing(self, prompts: Sequence[Prompt], width: int) -> list[LogitsProcessor]:
+        if self._sampler.is_greedy:
+            return []
+        return [SampledTokens(self._sampler, [prompt.index for prompt in prompts], width)]
+
     def _outputs(self, prompts: Sequence[Prompt], lengths: list[int], new: torch.Tensor) -> tuple[Output, ...]:
-        """Cut each row (tokens of one sequence) at its end-of-sequence token and decode it."""
-        rows = [_cut_at_end(row, self._eos_token_id) for row in new.tolist()]
+        """Cut each row (tokens of one sequence) where it ends and decode it."""
+        rows = [self._end.cut(row) for row in new.tolist()]
         texts = self._loaded.tokenizer.batch_decode([row for row, _ in rows], skip_special_tokens=True)
+        for prompt in prompts:
+            self._sampler.forget(prompt.index)
         return tuple(
-            Output(prompt.index, text, length, len(row), "stop" if ended else "length")
-            for prompt, text, length, (row, ended) in zip(prompts, texts, lengths, rows, strict=True)
+            Output(prompt.index, text, length, len(row), reason)
+            for prompt, text, length, (row, reason) in zip(prompts, self._end.text(texts), lengths, rows, strict=True)
         )
 
 
 class _StepWatch(StoppingCriteria):  # type: ignore[misc]
     """Called by ``generate`` after each token: notes the first, reports, and ends a cancelled batch."""
 
-    def __init__(self, watch: Watch, loaded: LoadedModel, prompts: Sequence[Prompt], prompt_length: int) -> None:
+    def __init__(
+        self,
+        watch: Watch,
+        loaded: LoadedModel,
+        prompts: Sequence[Prompt],
+        prompt_length: int,
+        strings: SequenceEnd | None,
+    ) -> None:
+        """``strings`` tells where a stop string ends a sequence; None if there are none."""
         self._watch = watch
+        self._strings = strings
+        self._has_ended = torch.zeros(len(prompts), dtype=torch.bool, device=loaded.device)
         self._device = loaded.device
         self._tokenizer = loaded.tokenizer
         self._prompts = prompts[:STREAMED_SEQUENCES]
@@ -125,27 +178,17 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
         self._tokens += input_ids.shape[0]
         self._watch.report(self._tokens, lambda: self._streamed(input_ids))
         self.were_cut = self._watch.cancelled
-        return torch.full((input_ids.shape[0],), self.were_cut, device=input_ids.device, dtype=torch.bool)
+        if self._strings is not None:
+            self._note_stop_strings(self._strings, input_ids)
+        return self._has_ended | self.were_cut
+
+    def _note_stop_strings(self, strings: SequenceEnd, input_ids: torch.Tensor) -> None:
+        rows = input_ids[:, self._prompt_length :].tolist()
+        for place, row in enumerate(rows):
+            if not self._has_ended[place] and strings.reason(row) == "stop":
+                self._has_ended[place] = True
 
     def _streamed(self, input_ids: torch.Tensor) -> list[Streamed]:
         rows = input_ids[: len(self._prompts), self._prompt_length :][:, -STREAMED_TOKENS:].tolist()
         texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [Streamed(prompt.index, text) for prompt, text in zip(self._prompts, texts, strict=True)]
-
-
-def _eos_token_id(loaded: LoadedModel) -> int | list[int] | None:
-    """The token, or tokens, that end a sequence: the model's own word, else its tokenizer's."""
-    own: int | list[int] | None = loaded.model.generation_config.eos_token_id
-    return own if own is not None else loaded.tokenizer.eos_token_id
-
-
-def _cut_at_end(tokens: list[int], eos_token_id: int | list[int] | None) -> tuple[list[int], bool]:
-    """The tokens up to and with the first end-of-sequence token, and whether there was one.
-
-    What follows is padding that generate adds while other sequences go on.
-    """
-    ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id or ())
-    for position, token in enumerate(tokens):
-        if token in ends:
-            return tokens[: position + 1], True
-    return tokens, False

@@ -54,10 +54,15 @@ def overlaid_throughput(runs: Mapping[str, Run]) -> go.Figure:
 
 
 def time_parts(run: Run) -> go.Figure:
-    """Where each rank's seconds went; the bars of a rank add up to the wall time of the run."""
+    """Where each rank's seconds went; the bars of a rank add up to the wall time of the run.
+
+    Compiling is named only where there was any.
+    """
     figure = go.Figure()
     by_rank = {rank: run.time_parts(rank) for rank in range(run.world_size)}
     for part in PARTS:
+        if part == "compile" and not any(parts[part] for parts in by_rank.values()):
+            continue
         figure.add_bar(
             y=rank_rows(run.world_size),
             x=[parts[part] for parts in by_rank.values()],

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from nbkit.figures.style import SINCE_BEGIN, Arrays, rank_colour, styled
-from nbkit.records import BatchRecord
+from nbkit.records import BatchRecord, BatchTotals
 
 MOST_POINTS = 200
 
 
 def latency(batches: Sequence[BatchRecord], begin_s: float, world_size: int, title: str = "") -> go.Figure:
-    """Of each batch, when it ended: TTFT (from the batch's begin) and TPOT (per step after the first), in ms."""
+    """Of each batch, when it ended: TTFT (from the batch's begin) and TPOT (per step after the first), in ms.
+
+    Where sequences join one by one, both are means over those that ended in a stretch of time.
+    """
     figure = go.Figure()
     points = latency_points(batches, begin_s, world_size)
     for rank in range(world_size):
@@ -36,9 +39,11 @@ def latency_points(batches: Sequence[BatchRecord], begin_s: float, world_size: i
     for batch in batches[::every]:
         ttft, tpot = points[2 * batch.rank], points[2 * batch.rank + 1]
         ended_s = round(batch.end_s - begin_s, 3)
+        own = BatchTotals()
+        own.add(batch)
         ttft["x"].append(ended_s)
-        ttft["y"].append(round(1000 * (batch.tokenize_s + batch.prefill_s), 2))
-        if batch.steps > 1:
+        ttft["y"].append(round(1000 * own.mean_ttft_s, 2))
+        if own.steps_after_first:
             tpot["x"].append(ended_s)
-            tpot["y"].append(round(1000 * batch.decode_s / (batch.steps - 1), 2))
+            tpot["y"].append(round(1000 * own.mean_tpot_s, 2))
     return points

@@ -103,7 +103,7 @@ def _name(run: Run) -> str:
     engine = "" if run.settings.engine == "batched" else f"{run.settings.engine} "
     split = "" if run.settings.split == "static" else f" {run.settings.split}"
     order = "" if run.settings.order == "as_given" else " by length"
-    return f"{engine}{run.world_size}×{run.settings.prompts_a_batch}{split}{order}"
+    return f"{engine}{run.world_size}×{run.batch_size}{split}{order}"
 
 
 def _title(front: Sequence[Trade]) -> str:

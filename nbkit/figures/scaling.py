@@ -55,7 +55,7 @@ def heat_map(runs: Sequence[Run]) -> go.Figure:
     """
     cells: dict[tuple[int, int], list[float]] = defaultdict(list)
     for run in runs:
-        cells[run.world_size, run.settings.prompts_a_batch].append(run.tokens_per_second)
+        cells[run.world_size, run.batch_size].append(run.tokens_per_second)
     rates = {cell: statistics.median(values) for cell, values in cells.items()}
     ranks, sizes = (sorted({cell[axis] for cell in rates}) for axis in (0, 1))
     figure = go.Figure()

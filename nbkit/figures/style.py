@@ -3,18 +3,20 @@
 A rank has the same colour everywhere: Paul Tol's "bright" scheme, which colour-blind
 readers tell apart (https://personal.sron.nl/~pault/). The parts of time have no hue:
 work is slate, waiting a light grey, so that what is wasted, in vermilion (Okabe and
-Ito, 2008) and hatched, stands out.
+Ito, 2008) and hatched, stands out. Compiling, done once, and the gather have hues of the
+same scheme.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
-Arrays = dict[str, list[object]]
-"""What one trace shows, by plotly's names of its attributes."""
+Arrays = dict[str, Any]
+"""What one trace shows, by plotly's names of its attributes: lists, and whether the legend names it."""
 
 RANK_COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#8C6D46", "#777777")
 TOTAL_COLOUR = "#808080"
@@ -24,6 +26,7 @@ USEFUL_COLOUR, COMPUTED_COLOUR = "#4477AA", "#B8C9DC"
 WASTE_COLOUR = "#D55E00"
 PART_COLOURS = {
     "tokenise": "#CBD2D9",
+    "compile": "#CC79A7",
     "prefill": "#52606D",
     "padding": WASTE_COLOUR,
     "decode": "#9AA5B1",

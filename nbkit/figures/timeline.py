@@ -11,7 +11,7 @@ from nbkit.figures.load import load_lines
 from nbkit.figures.style import SINCE_BEGIN, Arrays, part_marker, rank_colour, rank_rows, show_rows, styled
 from nbkit.records import BatchRecord, BatchTotals, RankRecord, Run
 
-TIMELINE_PARTS = ("tokenise", "prefill", "padding", "decode", "after the end", "detokenise", "waiting")
+TIMELINE_PARTS = ("tokenise", "compile", "prefill", "padding", "decode", "after the end", "detokenise", "waiting")
 MOST_BARS = 160
 """Of each part: with more batches, neighbours of a rank are drawn as one bar."""
 
@@ -27,7 +27,8 @@ def timeline(
 
     Prefill is divided into prompt and ``padding`` by their numbers of tokens, and decode
     into new tokens and those computed ``after the end`` of a sequence: a position costs
-    the same whatever is in it.
+    the same whatever is in it. Of an engine whose sequences join one by one, a bar is a
+    stretch of time, its parts summed up.
     """
     figure = go.Figure()
     bars = timeline_bars(batches, begin_s, ranks)
@@ -54,6 +55,8 @@ def timeline_bars(
         waits_from = rank.end_s - rank.gather_s - rank.waiting_s - begin_s
         words = f"{rank.waiting_s:.3f} s waiting for the slowest rank"
         _add(bars["waiting"], rank.rank, waits_from, rank.waiting_s, words)
+    # Most runs compile nothing: the legend names it only where there is any.
+    bars["compile"]["showlegend"] = bool(bars["compile"]["x"])
     return bars
 
 
@@ -100,6 +103,7 @@ def _seconds(batches: Sequence[BatchRecord]) -> dict[str, float]:
         padding = batch.prefill_s * batch.padding_tokens / max(1, batch.prompt_tokens + batch.padding_tokens)
         after_the_end = batch.decode_s * (1 - batch.new_tokens / max(1, batch.computed_tokens))
         seconds["tokenise"] += batch.tokenize_s
+        seconds["compile"] += batch.compile_s
         seconds["prefill"] += batch.prefill_s - padding
         seconds["padding"] += padding
         seconds["decode"] += batch.decode_s - after_the_end

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbkit.errors import InputError
-from nbkit.settings import Settings
+from nbkit.settings import AUTO, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,11 @@ class Point:
 
     ranks: int
     settings: Settings
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that all ranks together decode side by side."""
+        return self.ranks * int(self.settings.prompts_a_batch)
 
     @property
     def label(self) -> str:
@@ -71,6 +76,10 @@ class Grid:
         for count in self.ranks:
             if not _is_whole(count) or count < 1:
                 raise InputError(f"ranks must be whole numbers of at least 1, not {count!r}.")
+        if AUTO in tuple(self.batch_sizes):  # type: ignore[comparison-overlap]
+            raise InputError(
+                "batch_sizes must be whole numbers: a sweep shows what each brings, auto is one of them."
+            )
         if not _is_whole(self.repeats) or self.repeats < 1:
             raise InputError(f"repeats must be a whole number of at least 1, not {self.repeats!r}.")
         if not _is_whole(self.seed):
@@ -116,6 +125,7 @@ class Grid:
 
     def _fields(self) -> dict[str, Any]:
         base = {name: value for name, value in dataclasses.asdict(self.base).items() if name not in CHOSEN}
+        base["seed of the draws"] = base.pop("seed")
         return {name: getattr(self, name) for name in (*CHOICES, "seed")} | base
 
     def to_dict(self) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class SweepRunner:
         self._sweep.failures = [f for f in self._sweep.failures if (f.point, f.repeat) != (point, repeat)]
         tokens = min(WARM_UP_TOKENS, point.settings.max_new_tokens)
         warm_up = Settings.of(point.settings, max_new_tokens=tokens)
-        first = self._sweep.prompts[: point.ranks * point.settings.prompts_a_batch]
+        first = self._sweep.prompts[: point.sequences]
         try:
             yield self._begin("warming up", point, repeat, first, warm_up)
             self._finish()
@@ -183,14 +183,10 @@ def remaining_s(sweep: Sweep, overhead_s: float = 0.0) -> float | None:
         return None
 
     def unlikeness(one: Point, other: Point) -> tuple[bool, float]:
-        return one.settings.engine != other.settings.engine, abs(math.log2(_at_a_time(one) / _at_a_time(other)))
+        return one.settings.engine != other.settings.engine, abs(math.log2(one.sequences / other.sequences))
 
     nearest = (min(walls, key=partial(unlikeness, point)) for point, _ in sweep.left)
     return sum(statistics.median(walls[point]) + overhead_s for point in nearest)
-
-
-def _at_a_time(point: Point) -> int:
-    return point.ranks * point.settings.prompts_a_batch
 
 
 def run_sweep(workers: Workers, grid: Grid, prompts: Sequence[str], path: str | Path | None = None) -> Sweep:

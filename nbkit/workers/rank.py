@@ -33,7 +33,7 @@ class RankContext:
         self._send = send
         self._job: wire.RunJob | None = None
         self._cancelled_job: int | None = None
-        self._loaded: tuple[tuple[str, str], models.LoadedModel] | None = None
+        self._loaded: tuple[tuple[str, str, bool], models.LoadedModel] | None = None
 
     def begin(self, job: wire.RunJob) -> None:
         """Turn to a new job."""
@@ -76,15 +76,17 @@ class RankContext:
         while True:
             yield store.add(key, 1) - 1
 
-    def load_model(self, name: str, dtype: str, device: Any) -> tuple[models.LoadedModel, float]:
+    def load_model(
+        self, name: str, dtype: str, device: Any, with_weights: bool = True
+    ) -> tuple[models.LoadedModel, float]:
         """The model, kept between jobs, and the seconds it took to load it now (0 if it was there)."""
-        key = (name, models.resolve_dtype(dtype, device))
+        key = (name, models.resolve_dtype(dtype, device), with_weights)
         if self._loaded is not None and self._loaded[0] == key:
             return self._loaded[1], 0.0
         # Dropped before the next one is loaded, so that two never need memory at once.
         self._loaded = None
         began = time.monotonic()
-        loaded = models.load(name, dtype, device, on_wait=print)
+        loaded = models.load(name, dtype, device, on_wait=print, with_weights=with_weights)
         self._loaded = (key, loaded)
         return loaded, time.monotonic() - began
 

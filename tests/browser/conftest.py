@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from lab import CHROMIUM_OPTIONS, Lab, OpenNotebook, lab_on
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -46,10 +46,10 @@ def write_scaling_notebook(path: Path) -> None:
     """The scaling dashboard alone, with a sweep that takes seconds."""
     code = """import nbkit
 from nbkit import dashboards
-grid = nbkit.Grid(ranks=(1, 2), batch_sizes=(4, 10), repeats=2,
+grid = nbkit.Grid(ranks=(1, 2), batch_sizes=(2, 5), repeats=2,
                   base=nbkit.Settings(max_new_tokens=6, ignore_eos=True))
 workers = nbkit.Workers(2)
-dashboards.Scaling(workers, nbkit.Sweep(grid, nbkit.first_lines(20)), path="sweep.json")"""
+dashboards.Scaling(workers, nbkit.Sweep(grid, nbkit.first_lines(10)), path="sweep.json")"""
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(code)],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -72,13 +72,17 @@ def open_notebook(lab: Lab) -> Iterator[Callable[..., OpenNotebook]]:
 
 
 @pytest.fixture
-def screenshot(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
-    """Write a screenshot, if screenshots were asked for."""
+def screenshot(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Write a screenshot, if screenshots were asked for; only then wait until the figures have settled."""
     folder: Path | None = request.config.getoption("--screenshots", default=None)
 
-    def take(page: Page, name: str) -> None:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=folder / f"{name}.png")
+    def take(page: Page, name: str, top: Locator | None = None, settle_ms: float = 1500) -> None:
+        if folder is None:
+            return
+        if top is not None:
+            top.evaluate("element => element.scrollIntoView({block: 'start'})")
+        page.wait_for_timeout(settle_ms)
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{name}.png")
 
     return take

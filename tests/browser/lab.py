@@ -171,11 +171,6 @@ class DashboardPage:
             "Math.max(...[...document.querySelectorAll('.nbkit')].map(e => e.scrollWidth - e.clientWidth))"
         )
 
-    def scroll_to(self, target: Locator) -> None:
-        """Bring something to the top of the page, and let the figures settle."""
-        target.evaluate("element => element.scrollIntoView({block: 'start'})")
-        self.page.wait_for_timeout(1500)
-
     def close(self) -> None:
         self.page.close()
 

@@ -18,12 +18,13 @@ def ready(notebook):
 
 
 def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, screenshot, tmp_path):
-    notebook = open_notebook("03_batches.ipynb", width=1280, height=1750)
+    # Not 03_batches, whose other cells the tests of the notebooks run.
+    notebook = open_notebook("explore_app.ipynb", width=1280, height=1750)
     page = notebook.page
     ready(notebook)
 
     # A first run, watched while it goes.
-    notebook.set_slider("batch size", 2)
+    notebook.set_slider("batch size", 5)
     notebook.press("Run")
     expect(notebook.button("Run")).to_be_disabled()
     running = notebook.figure("computed tokens/s")
@@ -33,7 +34,7 @@ def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, s
     assert running.locator(".point").count() > early, "the throughput line grows while the run goes"
     expect(page.locator(".nbkit-stream")).not_to_have_count(0)
     expect(page.locator(".nbkit-bar")).to_have_count(2)
-    expect(page.get_by_text(re.compile("batch size 2, 2 workers: 20 prompts in")).first).to_be_visible(
+    expect(page.get_by_text(re.compile("batch size 5, 2 workers: 20 prompts in")).first).to_be_visible(
         timeout=RUN_TIMEOUT_MS
     )
     expect(notebook.lines("Load of the machine")).not_to_have_count(0)
@@ -48,10 +49,8 @@ def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, s
     expect(page.locator(".nbkit-comparison").get_by_text("batch_size")).to_be_visible()
     expect(page.locator(".nbkit-comparison").get_by_text("20 of 20 outputs are the same")).to_be_visible()
     assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
-    notebook.scroll_to(page.locator(".nbkit").last)
-    screenshot(page, "explore")
-    notebook.scroll_to(page.locator(".nbkit-runs"))
-    screenshot(page, "compare")
+    screenshot(page, "explore", page.locator(".nbkit").last)
+    screenshot(page, "compare", page.locator(".nbkit-runs"))
 
     # Taken home: a file beside the notebook, which the browser can fetch, too.
     notebook.press("JSON")
@@ -142,7 +141,7 @@ def test_a_reloaded_page_goes_on_showing_the_run_and_a_killed_rank_is_named(lab,
 
     lab.server.ranks()[-1].kill()
     expect(page.get_by_text(re.compile(r"rank \d \(process \d+\) was killed"))).to_be_visible(timeout=20_000)
-    notebook.set_slider("new tokens", 20)
+    notebook.set_slider("new tokens", 4)
     notebook.press("Run")
     expect(page.get_by_text(re.compile("^batched.* 20 prompts in")).first).to_be_visible(timeout=RUN_TIMEOUT_MS)
 
@@ -190,8 +189,7 @@ def test_hello_shows_the_machine_and_who_answered(open_notebook, screenshot):
     expect(page.get_by_text("3 of 3 ranks answered.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     expect(page.get_by_text(re.compile(r"Hello this is (GPU|CPU worker) 2"))).to_be_visible()
     expect(notebook.figure("3 greetings gathered in")).to_be_visible()
-    notebook.scroll_to(page.locator(".nbkit"))
-    screenshot(page, "hello")
+    screenshot(page, "hello", page.locator(".nbkit"))
 
 
 def test_monitor_shows_each_rank_until_it_is_paused(lab, open_notebook, screenshot):
@@ -204,10 +202,8 @@ def test_monitor_shows_each_rank_until_it_is_paused(lab, open_notebook, screensh
     expect(page.get_by_text("Watching.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     expect(page.get_by_role("cell", name="rank 1")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     figure = notebook.figure("Load of the machine")
-    expect(notebook.lines("Load of the machine")).to_have_count(4)
-    page.wait_for_timeout(3000)
-    notebook.scroll_to(page.locator(".nbkit"))
-    screenshot(page, "monitor")
+    expect(notebook.lines("Load of the machine")).to_have_count(4, timeout=RUN_TIMEOUT_MS)
+    screenshot(page, "monitor", page.locator(".nbkit"), settle_ms=4500)
 
     notebook.press("Pause")
     expect(page.get_by_text("Paused.")).to_be_visible()

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 SWEEP_TIMEOUT_MS = 150_000
 
 
-def test_a_sweep_is_run_and_its_figures_and_sliders_answer(open_notebook, screenshot):
-    notebook = open_notebook("scaling_in_the_tests.ipynb", width=1280, height=1650)
-    page = notebook.page
+@pytest.fixture(scope="module")
+def notebook(lab):
+    """The scaling lab, opened and run; workers start once for both tests."""
+    notebook = lab.open("scaling_in_the_tests.ipynb")
     notebook.run_all()
-    expect(page.get_by_text("Ready. Choose and press Run sweep.")).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+    ready = notebook.page.get_by_text("Ready. Choose and press Run sweep.")
+    expect(ready).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
+    yield notebook
+    notebook.close()
+
+
+def choose_batch_sizes(notebook, words):
+    sizes = notebook.page.get_by_label("batch sizes", exact=True)
+    sizes.fill(words)
+    sizes.press("Enter")
+
+
+def test_what_cannot_be_swept_is_a_sentence(notebook):
+    page = notebook.page
+    page.set_viewport_size({"width": 900, "height": 1400})
+    choose_batch_sizes(notebook, "1,many")
+    notebook.press("Run sweep")
+    expect(page.get_by_text(re.compile("batch sizes.*'1,many'"))).to_be_visible()
+    expect(notebook.button("Run sweep")).to_be_enabled()
+    assert notebook.width_needed() <= 1, "nothing is cut off at 900 pixels"
+
+
+def test_a_sweep_is_run_and_its_figures_and_sliders_answer(notebook, screenshot):
+    page = notebook.page
+    page.set_viewport_size({"width": 1280, "height": 1650})
+    choose_batch_sizes(notebook, "2,5")
     # Without a sweep, the article's machine can be asked.
     expect(page.get_by_text("From the published table's first row")).to_be_visible()
     expect(notebook.figure("8 ranks: ")).to_be_visible()
@@ -36,23 +63,5 @@ def test_a_sweep_is_run_and_its_figures_and_sliders_answer(open_notebook, screen
     expect(page.get_by_text(re.compile(r"^Fitted to \d+ runs here"))).to_be_visible(timeout=30_000)
     expect(page.get_by_text(re.compile("More ranks pay up to"))).to_be_visible(timeout=30_000)
     assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
-    notebook.scroll_to(page.locator(".nbkit").last)
-    screenshot(page, "scaling")
-    notebook.scroll_to(page.get_by_text("What would other ranks, prompts and batches bring?"))
-    screenshot(page, "what_if")
-
-
-def test_what_cannot_be_swept_is_a_sentence(open_notebook):
-    notebook = open_notebook("scaling_in_the_tests.ipynb")
-    page = notebook.page
-    # Afterwards: on a narrow page JupyterLab does not show the kernel's status.
-    page.set_viewport_size({"width": 900, "height": 1400})
-    notebook.run_all()
-    expect(page.get_by_text("Ready. Choose and press Run sweep.")).to_be_visible(timeout=SWEEP_TIMEOUT_MS)
-    sizes = page.get_by_label("batch sizes", exact=True)
-    sizes.fill("1,many")
-    sizes.press("Enter")
-    notebook.press("Run sweep")
-    expect(page.get_by_text(re.compile("batch sizes.*'1,many'"))).to_be_visible()
-    expect(notebook.button("Run sweep")).to_be_enabled()
-    assert notebook.width_needed() <= 1, "nothing is cut off at 900 pixels"
+    screenshot(page, "scaling", page.locator(".nbkit").last)
+    screenshot(page, "what_if", page.get_by_text("What would other ranks, prompts and batches bring?"))

@@ -41,7 +41,6 @@ def test_the_web_page_has_the_dashboard_and_no_code_and_leaves_nothing_behind(vo
     app.press("Run")
     expect(app.runs).to_have_count(2, timeout=RUN_TIMEOUT_MS)
     assert app.width_needed() <= 1
-    page.wait_for_timeout(500)
     screenshot(page, "app")
 
     assert len(voila.ranks()) == 2

@@ -5,9 +5,14 @@ from __future__ import annotations
 import random
 
 from nbkit.records import BatchRecord, Output, RankRecord, Run
-from nbkit.settings import Settings
+from nbkit.settings import ARTICLE, Settings
 
 MACHINE = {"node": "node", "processor": "a processor", "cores": 2, "memory_bytes": 8_000_000_000}
+
+
+def article(**changes: object) -> Settings:
+    """The article's settings, with changes: what a cost model can be fitted to."""
+    return Settings(**ARTICLE | changes)
 
 
 def batch(rank: int, indices: tuple[int, ...], begin_s: float = 1.0) -> BatchRecord:
@@ -50,7 +55,7 @@ def finished(prompts: int, world_size: int, batch_size: int, seed: int = 0) -> l
 
 def run(prompts: int = 10, world_size: int = 2, batch_size: int = 3, **settings: object) -> Run:
     return Run.assemble(
-        Settings.of(batch_size=batch_size, **settings),
+        article(batch_size=batch_size, **settings),
         [f"prompt {i}" for i in range(prompts)],
         finished(prompts, world_size, batch_size),
         [rank_record(rank, world_size, prompts) for rank in range(world_size)],

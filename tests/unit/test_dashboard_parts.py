@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 
 import ipywidgets
 import pytest
 from example_runs import run
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nbkit import figures
+from nbkit import figures, machine
 from nbkit.dashboards.controls import Controls
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.live_view import LiveView
+from nbkit.dashboards.more_controls import stop_strings, stop_text
 from nbkit.dashboards.panel import Panel, in_words
 from nbkit.dashboards.prompts_panel import PromptsPanel
 from nbkit.dashboards.run_files import RunFiles
@@ -21,7 +26,8 @@ from nbkit.dashboards.widget_tree import close_tree
 from nbkit.dashboards.workers_control import slider
 from nbkit.errors import InputError
 from nbkit.prompts import first_lines
-from nbkit.settings import Settings
+from nbkit.records import OutOfMemory
+from nbkit.settings import ENGINES, Settings
 from nbkit.throughput import Throughput
 
 
@@ -72,39 +78,121 @@ def test_the_kits_own_errors_are_shown_in_their_own_words():
     assert in_words(InputError("batch_size must be at least 1, not 0.")) == "batch_size must be at least 1, not 0."
 
 
+def controls_of(settings: Settings, on_change=lambda: None) -> Controls:
+    return Controls(settings, slider("workers", 2, 8), on_change)
+
+
+UNUSUAL = {
+    "model": "m/n",
+    "engine": "simple",
+    "batch_size": 3,
+    "token_budget": 9000,
+    "max_new_tokens": 7,
+    "dtype": "bfloat16",
+    "split": "static",
+    "order": "as_given",
+    "temperature": 0.73,
+    "top_p": 0.01,
+    "top_k": 40,
+    "seed": 12,
+    "stop": ("\n\n", " a | b", "back\\slash \\n", "مرحبا 🙂"),
+    "pad_to_multiple_of": 2,
+    "ignore_eos": True,
+    "tokenize_first": True,
+}
+
+
 def test_every_field_of_settings_is_a_control():
-    asked = Settings(
-        model="m/n",
-        engine="simple",
-        batch_size=3,
-        max_new_tokens=7,
-        dtype="bfloat16",
-        pad_to_multiple_of=2,
-        split="dynamic",
-        order="by_length",
-        ignore_eos=True,
-    )
-    controls = Controls(asked, slider("workers", 2, 8), lambda: None)
-    assert controls.settings() == asked
+    asked = Settings(**UNUSUAL)
+    assert {f.name for f in dataclasses.fields(Settings) if getattr(asked, f.name) == f.default} == {"quantization"}
+    assert controls_of(asked).settings() == asked
+    assert controls_of(Settings(quantization="int4")).settings() == Settings(quantization="int4")
+    assert controls_of(Settings()).settings() == Settings()
+
+
+def off(controls: Controls) -> dict[str, str]:
+    """What each control that is off says."""
+    return {field.control.description: field.says for field in controls.fields if field.control.disabled}
+
+
+def test_every_control_says_what_it_is():
+    assert all(field.says for field in controls_of(Settings()).fields)
 
 
 def test_controls_that_do_not_apply_are_off_and_say_why():
-    controls = Controls(Settings(), slider("workers", 2, 8), lambda: None)
-    assert not controls._batch_size.disabled
+    controls = controls_of(Settings(temperature=0.5, batch_size=4))
+    assert set(off(controls)) == {"pad to"}
     controls._engine.value = "simple"
-    assert controls._batch_size.disabled
-    assert controls._padding.disabled
-    lines = [field._line.value for field in controls._fields if field.control.disabled]
-    assert len(lines) == 2
-    assert all("simple" in line for line in lines)
+    assert set(off(controls)) == {"batch size", "pad to", "token budget", "quantization"}
+    assert all("simple" in said for said in off(controls).values())
+    assert controls._auto.disabled
+    controls._engine.value = "batched"
+    assert set(off(controls)) == {"quantization"}
+    assert not controls._auto.disabled
+    controls._more._temperature.value = 0.0
+    assert set(off(controls)) == {"quantization", "top-p", "top-k", "seed"}
+    assert all("temperature 0" in off(controls)[name] for name in ("top-p", "top-k", "seed"))
+
+
+def test_auto_switches_the_batch_size_off_and_gives_it_back():
+    changes = []
+    controls = controls_of(Settings(), lambda: changes.append(controls.settings().batch_size))
+    assert "auto" in off(controls)["batch size"]
+    controls._auto.value = False
+    assert "batch size" not in off(controls)
+    controls._batch_size.value = 5
+    controls._auto.value = True
+    assert changes == [16, 5, "auto"]
+
+
+def test_an_engine_without_quantization_gets_none_and_the_choice_stays():
+    controls = controls_of(Settings(quantization="int8"))
+    controls._engine.value = "batched"
+    assert controls.settings().quantization == "none"
+    controls._engine.value = "compiled"
+    assert controls.settings().quantization == "int8"
+
+
+def test_engines_that_are_not_installed_are_offered_and_say_how_to_get_them(monkeypatch):
+    monkeypatch.setattr(machine, "package_version", lambda name: "1.0" if name == "openvino-genai" else None)
+    controls = controls_of(Settings())
+    assert [name for _, name in controls._engine.options] == list(ENGINES)
+    assert [label for label, _ in controls._engine.options][-2:] == ["vllm (not installed)", "openvino"]
+    controls._engine.value = "vllm"
+    assert "pip install vllm" in controls.fields[0].says
+    controls._engine.value = "openvino"
+    assert "install" not in controls.fields[0].says
+
+
+def test_the_fold_is_closed_and_its_title_names_what_is_not_as_usual():
+    folded = controls_of(Settings())._more.widget
+    assert (folded.selected_index, folded.titles) == (None, ("More",))
+    controls = controls_of(Settings(stop=("a",)))
+    controls._more._temperature.value = 0.7
+    assert controls._more.widget.titles == ("More: temperature, stop",)
+
+
+def test_stop_strings_are_typed_one_a_line():
+    assert stop_strings("Q:\n\n the end \\n\n") == ("Q:", " the end \n")
+    assert stop_strings("") == ()
+
+
+@given(st.lists(st.text(min_size=1)))
+def test_any_stop_strings_can_be_shown_and_read(texts):
+    assert stop_strings(stop_text(texts)) == tuple(texts)
 
 
 def test_each_change_of_a_control_is_told():
     changes = []
-    controls = Controls(Settings(), slider("workers", 2, 8), lambda: changes.append(controls.settings()))
+    controls = controls_of(Settings(batch_size=4), lambda: changes.append(controls.settings()))
     controls._batch_size.value = 5
     controls._dtype.value = "float32"
-    assert [(s.batch_size, s.dtype) for s in changes] == [(5, "auto"), (5, "float32")]
+    controls._more._seed.value = 3
+    assert [(s.batch_size, s.dtype, s.seed) for s in changes] == [
+        (5, "auto", 0),
+        (5, "float32", 0),
+        (5, "float32", 3),
+    ]
 
 
 def test_a_panel_that_fails_leaves_the_other_panels_alive(monkeypatch):
@@ -115,6 +203,16 @@ def test_a_panel_that_fails_leaves_the_other_panels_alive(monkeypatch):
     assert "ZeroDivisionError" in view._panels[view._latency].children[1].value
     assert "output 3" in view._outputs.value
     assert view._timeline.shown[0]["x"]
+
+
+def test_a_finished_run_counts_each_ranks_prompts():
+    view = LiveView()
+    view.begin(2, Settings())
+    view.finish(run(prompts=10, batch_size=3))
+    assert re.findall(r"<span>(\d+ of \d+ prompts)</span>", view._numbers.value) == [
+        "6 of 6 prompts",
+        "4 of 4 prompts",
+    ]
 
 
 def test_text_of_models_is_shown_as_text():
@@ -152,6 +250,14 @@ def test_the_newest_runs_are_chosen_and_the_pinned_stay_chosen():
         listed.add(run(), name)
     assert list(listed.chosen) == ["pinned", *"cdef"]
     assert len(listed.chosen) == 1 + MOST_CHOSEN
+
+
+def test_a_row_says_what_did_not_fit_into_memory():
+    listed = RunList(lambda: None)
+    listed.add(dataclasses.replace(run(), out_of_memory=[OutOfMemory(0, 2.0, 16, 8)]))
+    assert (
+        listed._entries[0].row.children[3].value.endswith("; 1 batch did not fit into memory: begun anew 8 at a time")
+    )
 
 
 def test_runs_of_the_same_name_are_told_apart():

@@ -1,68 +1,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 
 import pytest
+from engine_runs import PROMPTS, Watch, ending_early, generate, outputs
 
 from nbkit import models
-from nbkit.engines import Prompt, make_engine
+from nbkit.prompt_tokens import PromptTokens
 from nbkit.prompts import first_lines
-from nbkit.settings import Settings
-
-
-class Watch:
-    """A clock that ticks, and a stop after so many tokens' reports."""
-
-    rank = 0
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self._ticks = 0
-        self._reports = 0
-        self._stop_after = stop_after
-        self.streamed = []
-
-    @property
-    def cancelled(self) -> bool:
-        return self._stop_after is not None and self._reports >= self._stop_after
-
-    @property
-    def elapsed_s(self) -> float:
-        self._ticks += 1
-        return float(self._ticks)
-
-    @property
-    def steps(self) -> int:
-        return self._reports
-
-    def report(self, tokens, streamed) -> None:
-        self._reports += 1
-        self.streamed.append(streamed())
-
-
-def generate(loaded, prompts, watch=None, **settings):
-    asked = Settings(**settings)
-    engine = make_engine(asked, loaded)
-    size = asked.prompts_a_batch
-    listed = [Prompt(i, text) for i, text in enumerate(prompts)]
-    return list(engine.generate((listed[i : i + size] for i in range(0, len(listed), size)), watch or Watch()))
-
-
-def outputs(batches):
-    return [output for batch in batches for output in batch.outputs]
-
-
-def ending_early(loaded):
-    """The same model, with an end of sequence that it is sure to generate now and then."""
-    often = outputs(generate(loaded, ["the king."], engine="simple", max_new_tokens=40, ignore_eos=True))
-    letter = loaded.tokenizer(often[0].text.strip()[-1]).input_ids[0]
-    model = copy.copy(loaded.model)
-    model.generation_config = copy.deepcopy(loaded.model.generation_config)
-    model.generation_config.eos_token_id = [loaded.model.generation_config.eos_token_id, letter]
-    return models.LoadedModel(model, loaded.tokenizer, loaded.device, loaded.dtype)
-
-
-PROMPTS = [line.lower()[: 8 + 11 * i] for i, line in enumerate(first_lines(9))]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
@@ -179,7 +126,7 @@ def test_special_tokens_are_added_alike(tiny):
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", pair=None, special_tokens=[("<s>", tokenizer.bos_token_id)]
     )
-    loaded = models.LoadedModel(tiny.model, tokenizer, tiny.device, tiny.dtype)
+    loaded = dataclasses.replace(tiny, tokenizer=tokenizer, prompt_tokens=PromptTokens(tokenizer))
     assert loaded.tokenizer("a").input_ids[0] == tokenizer.bos_token_id
     simple = generate(loaded, PROMPTS, engine="simple", max_new_tokens=6)
     batched = generate(loaded, PROMPTS, batch_size=4, max_new_tokens=6)

@@ -3,14 +3,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from example_runs import run
+from example_runs import batch, run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit import figures
-from nbkit.records import PARTS, LoadSample
+from nbkit.records import PARTS, LoadSample, OutOfMemory
 from nbkit.throughput import Throughput
 from nbkit.workers.wire import RankInfo
+
+
+def trace(figure, name):
+    [found] = [trace for trace in figure.data if trace.name == name]
+    return found
 
 
 def test_the_timeline_has_every_batch_in_its_rank_with_its_seconds():
@@ -20,21 +25,43 @@ def test_the_timeline_has_every_batch_in_its_rank_with_its_seconds():
     assert [trace.name for trace in figure.data] == list(figures.TIMELINE_PARTS)
     assert figure.layout.xaxis.title.text == "seconds since the run began"
     for position, made_batch in enumerate(sorted(made.batches, key=lambda batch: batch.rank)):
-        spans = [(trace.base[position], trace.x[position]) for trace in figure.data[:-1]]
+        own = [trace for trace in figure.data[:-1] if trace.name != "compile"]
+        spans = [(trace.base[position], trace.x[position]) for trace in own]
         assert spans[0][0] == pytest.approx(made_batch.begin_s - made.begin_s)
         assert sum(seconds for _, seconds in spans) == pytest.approx(made_batch.end_s - made_batch.begin_s)
-        assert {trace.y[position] for trace in figure.data[:-1]} == {f"rank {made_batch.rank}"}
+        assert {trace.y[position] for trace in own} == {f"rank {made_batch.rank}"}
     assert "tokens/s" in figure.layout.title.text
 
 
 def test_time_parts_stack_up_to_the_wall_time():
     made = run()
     figure = figures.time_parts(made)
-    assert [trace.name for trace in figure.data] == list(PARTS)
+    assert [trace.name for trace in figure.data] == [part for part in PARTS if part != "compile"]
     for rank in range(2):
         assert sum(trace.x[rank] for trace in figure.data) == pytest.approx(made.wall_s)
     assert figure.layout.xaxis.title.text == "seconds"
     assert "takes most of the 8.0 s" in figure.layout.title.text
+
+
+def test_compiling_is_seen_where_there_was_any():
+    made = run()
+    assert not trace(figures.run_timeline(made), "compile").showlegend
+    compiled = dataclasses.replace(
+        made, batches=[dataclasses.replace(made.batches[0], compile_s=0.4), *made.batches[1:]]
+    )
+    bars = trace(figures.run_timeline(compiled), "compile")
+    assert (bars.showlegend, list(bars.x)) == (True, [0.4])
+    assert bars.marker.color == figures.PART_COLOURS["compile"]
+    assert list(trace(figures.time_parts(compiled), "compile").x) == [0.4, 0.0]
+    colours = [colour for part, colour in figures.PART_COLOURS.items() if part != "compile"]
+    assert figures.PART_COLOURS["compile"] not in colours
+
+
+def test_latencies_of_sequences_that_join_one_by_one_are_their_own():
+    stretch = dataclasses.replace(batch(0, (0, 1)), decode_steps=9, first_token_s=0.6, after_first_s=2.4)
+    ttft, tpot = figures.latency_points([stretch], 0.0, 1)
+    assert ttft["y"] == [300.0]
+    assert tpot["y"] == [200.0]  # 12 tokens after the first two
 
 
 def test_the_comparison_states_the_finding_and_both_counts():
@@ -147,9 +174,20 @@ def test_the_machine_is_drawn_with_its_ranks_devices_and_ring(world_size):
     assert len(green) == world_size - 1
 
 
-@pytest.mark.parametrize("engine", ["simple", "batched"])
+@pytest.mark.parametrize("engine", ["simple", "batched", "compiled"])
 def test_headlines_say_what_was_asked_and_what_came(engine):
     line = figures.headline(run(engine=engine))
     assert line.startswith(engine)
-    assert ("batch size 3" in line) == (engine == "batched")
+    assert ("batch size 3" in line) == (engine != "simple")
     assert "2 workers: 10 prompts in 8.0 s" in line
+
+
+def test_what_did_not_fit_into_memory_is_said():
+    made = run()
+    assert figures.memory_note(made) == ""
+    assert figures.headline_with_note(made) == figures.headline(made)
+    once = dataclasses.replace(made, out_of_memory=[OutOfMemory(0, 2.0, 16, 8)])
+    assert figures.memory_note(once) == "1 batch did not fit into memory: begun anew 8 at a time"
+    assert figures.headline_with_note(once) == f"{figures.headline(once)}; {figures.memory_note(once)}"
+    twice = dataclasses.replace(made, out_of_memory=[OutOfMemory(0, 2.0, 16, 8), OutOfMemory(1, 2.5, 8, 4)])
+    assert figures.memory_note(twice) == "2 batches did not fit into memory: begun anew, down to 4 at a time"

@@ -27,6 +27,7 @@ FLOORS = [
     "throughput",
     "embedded_models",
     "weights_size",
+    "prompt_tokens",
     "models",
     "model_shape",
     "token_lengths",

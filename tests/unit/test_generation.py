@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import pytest
-from example_runs import batch, outputs, rank_record
+from example_runs import article, batch, outputs, rank_record
 
 from nbkit.engines import BatchDone, Prompt
 from nbkit.errors import InputError, WorkersError
 from nbkit.generation import ShareBegun, check_lengths, run_of
-from nbkit.settings import Settings
 from nbkit.workers import Emitted
 
-ASKED = Settings(model="tiny-random", max_new_tokens=6)
+ASKED = article(model="tiny-random", max_new_tokens=6)
 
 
 def emitted(*shares: tuple[int, ...]) -> list[Emitted]:
-    begun = [Emitted(rank, ShareBegun(len(s), 0.0, 1.0)) for rank, s in enumerate(shares)]
+    begun = [Emitted(rank, ShareBegun(len(s), 0.0, 1.0, 4)) for rank, s in enumerate(shares)]
     return begun + [Emitted(rank, BatchDone(batch(rank, s), tuple(outputs(s)))) for rank, s in enumerate(shares)]
 
 
@@ -25,7 +24,7 @@ def test_a_prompt_that_just_fits_is_taken_and_one_token_more_is_not(tiny):
 
 def test_new_tokens_must_leave_room_for_a_prompt(tiny):
     with pytest.raises(InputError, match="max_new_tokens=256 leaves no room"):
-        check_lengths([Prompt(0, "x")], tiny, Settings(max_new_tokens=256))
+        check_lengths([Prompt(0, "x")], tiny, article(max_new_tokens=256))
 
 
 def test_a_model_that_names_no_context_takes_any_prompt(tiny):
@@ -63,7 +62,7 @@ def test_a_gather_that_brought_something_else_is_refused():
 
 
 def test_a_stopped_job_makes_a_partial_run():
-    events = [Emitted(1, ShareBegun(2, 0.0, 1.0)), *emitted((1,))]
+    events = [Emitted(1, ShareBegun(2, 0.0, 1.0, 4)), *emitted((1,))]
     made = run_of(events, list("abcd"), ASKED, [], is_partial=True)
     assert made.finished_prompts == 1
     assert made.world_size == 2

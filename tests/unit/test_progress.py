@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 import pytest
-from example_runs import batch, outputs
+from example_runs import article, batch, outputs
 
 from nbkit.engines import BatchDone
 from nbkit.generation import Progress, ShareBegun, ShareDone
 from nbkit.progress import RunProgress
-from nbkit.settings import Settings
+
+BATCH = 2
 
 
 def test_progress_counts_batches_done_and_the_one_under_way():
-    progress = RunProgress(Settings(batch_size=2, max_new_tokens=10), prompts=8)
+    progress = RunProgress(article(batch_size=2, max_new_tokens=10), prompts=8)
     assert not progress.has_begun
     assert progress.fraction_done == 0
     for rank in (0, 1):
-        progress.take(rank, ShareBegun(4, 0.0, 1.0 + rank))
+        progress.take(rank, ShareBegun(4, 0.0, 1.0 + rank, BATCH))
     assert progress.begin_s == 1.0
 
     progress.take(0, Progress(1.5, 10))
@@ -27,17 +28,17 @@ def test_progress_counts_batches_done_and_the_one_under_way():
 
 
 def test_all_batches_are_all_of_the_work():
-    progress = RunProgress(Settings(batch_size=3), prompts=4)
-    progress.take(0, ShareBegun(4, 0.0, 1.0))
+    progress = RunProgress(article(batch_size=3), prompts=4)
+    progress.take(0, ShareBegun(4, 0.0, 1.0, 3))
     for share in ((0, 1, 2), (3,)):
         progress.take(0, BatchDone(batch(0, share), tuple(outputs(share))))
     assert progress.fraction_done == 1
 
 
 def test_where_ranks_take_batches_as_they_get_free_a_rank_is_as_far_as_all_are():
-    progress = RunProgress(Settings(batch_size=2, max_new_tokens=10, split="dynamic"), prompts=8)
+    progress = RunProgress(article(batch_size=2, max_new_tokens=10, split="dynamic"), prompts=8)
     for rank in (0, 1):
-        progress.take(rank, ShareBegun(None, 0.0, 1.0))
+        progress.take(rank, ShareBegun(None, 0.0, 1.0, BATCH))
     progress.take(0, BatchDone(batch(0, (0, 1)), tuple(outputs((0, 1)))))
     progress.take(1, Progress(1.5, 10))
     assert progress.fraction_done == pytest.approx(3 / 8)
@@ -45,9 +46,9 @@ def test_where_ranks_take_batches_as_they_get_free_a_rank_is_as_far_as_all_are()
 
 
 def test_a_rank_that_is_done_holds_up_no_figure():
-    progress = RunProgress(Settings(batch_size=2, max_new_tokens=10), prompts=4)
+    progress = RunProgress(article(batch_size=2, max_new_tokens=10), prompts=4)
     for rank in (0, 1):
-        progress.take(rank, ShareBegun(2, 0.0, 1.0))
+        progress.take(rank, ShareBegun(2, 0.0, 1.0, BATCH))
     progress.take(0, BatchDone(batch(0, (0, 1)), tuple(outputs((0, 1)))))
     progress.take(0, ShareDone())
     progress.take(1, Progress(9.0, 10))
@@ -56,9 +57,9 @@ def test_a_rank_that_is_done_holds_up_no_figure():
 
 
 def test_throughput_counts_every_token_and_not_twice():
-    progress = RunProgress(Settings(batch_size=2, max_new_tokens=10), prompts=4)
+    progress = RunProgress(article(batch_size=2, max_new_tokens=10), prompts=4)
     for rank in (0, 1):
-        progress.take(rank, ShareBegun(2, 0.0, 1.0))
+        progress.take(rank, ShareBegun(2, 0.0, 1.0, BATCH))
     progress.take(0, Progress(1.4, 6))
     for rank in (0, 1):
         indices = (2 * rank, 2 * rank + 1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from example_runs import article
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +9,6 @@ from nbkit.analysis import published
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.errors import InputError
 from nbkit.schedule import batches, static_share
-from nbkit.settings import Settings
 
 COUNTS = st.integers(1, 300)
 
@@ -72,6 +72,6 @@ def test_the_published_machine_simulates_the_rounds():
     model = published.published_cost_model()
     for predicted in published.predict_from_first_row():
         work = Workload.drawn(published.PROMPTS, 16, published.NEW_TOKENS)
-        forecast = simulate(model, work, Settings(batch_size=16), predicted.gpus)
+        forecast = simulate(model, work, article(batch_size=16), predicted.gpus)
         assert forecast.wall_s == pytest.approx(predicted.predicted_s)
         assert forecast.wall_s == pytest.approx(predicted.published_s, rel=0.1)

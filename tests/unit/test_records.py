@@ -8,14 +8,13 @@ import sys
 import threading
 
 import pytest
-from example_runs import MACHINE, batch, finished, outputs, rank_record, run
+from example_runs import MACHINE, article, batch, finished, outputs, rank_record, run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
 from nbkit.records import PARTS, LoadSample, Output, Run
-from nbkit.settings import Settings
 
 
 @given(
@@ -23,7 +22,7 @@ from nbkit.settings import Settings
 )
 def test_outputs_stand_in_the_prompts_order_however_they_came(prompts, world_size, batch_size, seed):
     made = Run.assemble(
-        Settings(),
+        article(),
         [f"prompt {i}" for i in range(prompts)],
         finished(prompts, world_size, batch_size, seed),
         [rank_record(rank, world_size, prompts) for rank in range(world_size)],
@@ -67,7 +66,7 @@ def test_the_parts_of_every_rank_add_up_to_the_wall_time(data):
         record = rank_record(rank, world_size, 12, begin_s, now + waiting_s + gather_s)
         ranks.append(dataclasses.replace(record, waiting_s=waiting_s, gather_s=gather_s))
 
-    made = Run.assemble(Settings(), ["p"] * 12, batches, ranks, world_size, MACHINE)
+    made = Run.assemble(article(), ["p"] * 12, batches, ranks, world_size, MACHINE)
 
     assert made.wall_s == max(r.end_s for r in ranks) - min(r.begin_s for r in ranks)
     for rank in range(world_size):
@@ -90,7 +89,7 @@ def test_derived_figures_have_their_definitions():
 
 
 def test_a_stopped_run_has_gaps_and_says_so():
-    partial = Run.assemble(Settings(), list("abcd"), [(batch(1, (3, 1)), outputs((3, 1)))], [], 2, MACHINE)
+    partial = Run.assemble(article(), list("abcd"), [(batch(1, (3, 1)), outputs((3, 1)))], [], 2, MACHINE)
 
     assert partial.outputs == [None, "output 1 é🙂", None, "output 3 é🙂"]
     assert partial.new_tokens == [0, 7, 0, 7]
@@ -101,7 +100,7 @@ def test_a_stopped_run_has_gaps_and_says_so():
 
 
 def test_an_empty_run_divides_by_nothing():
-    empty = Run.assemble(Settings(), ["a"], [], [], 0, MACHINE)
+    empty = Run.assemble(article(), ["a"], [], [], 0, MACHINE)
     assert empty.summary()["tokens/s"] == 0
     assert empty.summary()["TTFT ms"] == 0
 
@@ -109,7 +108,7 @@ def test_an_empty_run_divides_by_nothing():
 def test_a_run_saves_and_loads(tmp_path):
     made = run()
     assert Run.load(made.save(tmp_path / "deep" / "run.json")) == made
-    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 3
+    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 4
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -119,13 +118,13 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))
 def test_any_text_survives_the_file(pairs):
     answered = [(i, text) for i, (_, text) in enumerate(pairs) if text is not None]
     batches = [(batch(0, (i,)), [Output(i, text, 5, 7, "length")]) for i, text in answered]
-    made = Run.assemble(Settings(), [prompt for prompt, _ in pairs], batches, [], 1, MACHINE)
+    made = Run.assemble(article(), [prompt for prompt, _ in pairs], batches, [], 1, MACHINE)
     as_json = json.dumps(made.to_dict(), ensure_ascii=False).encode()
     assert Run.from_dict(json.loads(as_json)) == made
 
 
 def test_a_partial_run_saves_and_loads(tmp_path):
-    partial = Run.assemble(Settings(), list("abcd"), [(batch(1, (3, 1)), outputs((3, 1)))], [], 2, MACHINE)
+    partial = Run.assemble(article(), list("abcd"), [(batch(1, (3, 1)), outputs((3, 1)))], [], 2, MACHINE)
     again = Run.load(partial.save(tmp_path / "partial.json"))
     assert again == partial
     assert not again.is_complete
@@ -188,7 +187,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     [
         ("{", "holds no saved Run"),
         ("[]", "schema version"),
-        ('{"schema_version": 99}', "schema version 1 to 3 .found 99"),
+        ('{"schema_version": 99}', "schema version 1 to 4 .found 99"),
         ('{"schema_version": 1}', "damaged"),
         ("[" * 100_000, "holds no saved Run"),
         ('{"schema_version": ' + "1" * 5000 + "}", "holds no saved Run"),

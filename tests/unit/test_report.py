@@ -8,7 +8,7 @@ import pytest
 from example_runs import run
 
 from nbkit.errors import InputError
-from nbkit.records import Run
+from nbkit.records import OutOfMemory, Run
 from nbkit.report import (
     MOST_CHARACTERS,
     differences_table,
@@ -173,6 +173,12 @@ def test_the_page_is_dark_where_people_like_it_dark(tmp_path):
     page = write_report({"one": run()}, tmp_path / "report.html").read_text()
     assert "@media (prefers-color-scheme: dark)" in page
     assert "color-scheme: light dark" in page
+
+
+def test_a_report_says_what_did_not_fit_into_memory(tmp_path):
+    made = dataclasses.replace(run(), out_of_memory=[OutOfMemory(0, 2.0, 16, 8)])
+    page = write_report({"one": made}, tmp_path / "report.html").read_text()
+    assert "<p>1 batch did not fit into memory: begun anew 8 at a time.</p>" in page
 
 
 def test_a_report_needs_a_run(tmp_path):

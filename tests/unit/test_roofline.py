@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from example_runs import batch, outputs, rank_record, run
+from example_runs import article, batch, outputs, rank_record, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,6 @@ from nbkit.analysis.roofline import (
 from nbkit.errors import InputError, ModelError
 from nbkit.model_shape import model_shape
 from nbkit.records import Run
-from nbkit.settings import Settings
 
 SMOLLM2_CONFIG = {
     "num_hidden_layers": 30,
@@ -150,7 +149,7 @@ def assembled(*batches) -> Run:
     prompts = sum(len(each.indices) for each in batches)
     finished = [(each, outputs(each.indices)) for each in batches]
     ranks = [rank_record(rank, 2, prompts) for rank in range(2)]
-    return Run.assemble(Settings(), ["prompt"] * prompts, finished, ranks, 2, {})
+    return Run.assemble(article(), ["prompt"] * prompts, finished, ranks, 2, {})
 
 
 def test_a_run_counts_computed_tokens_after_each_sequences_first():

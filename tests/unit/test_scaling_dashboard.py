@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import re
 import time
 
 import pytest
+from rich.console import Console
 from timelines import MODEL, timeline, varied_runs
 
 from nbkit.dashboards.scaling import ARTICLE, _machines
@@ -13,7 +16,9 @@ from nbkit.dashboards.sweep_results import SweepResults
 from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel
 from nbkit.errors import InputError
 from nbkit.settings import Settings
-from nbkit.sweep import Grid, Sweep
+from nbkit.sweep import Grid, Measurement, Sweep
+from nbkit.sweep.terminal import print_sweep
+from nbkit.sweep_report import sweep_figures, write_sweep_report
 
 
 def simulated(panel):
@@ -84,9 +89,77 @@ def test_one_number_of_ranks_is_enough_to_draw():
 
 
 def test_the_machines_are_the_measured_and_the_articles():
-    machines = _machines(varied_runs())
+    machines, left_out = _machines(varied_runs())
+    assert left_out == []
     assert list(machines) == ["this machine, smollm2-135m, batched, float32", ARTICLE]
     assert "Fitted to 6 runs here" in machines["this machine, smollm2-135m, batched, float32"].source
+
+
+NO_BATCHES = "a cost model is of batches, and compiled has none"
+
+
+def scaled_runs(*engines):
+    return [timeline([8] * 40, [20] * 40, n, batch_size=4, engine=engine) for engine in engines for n in (1, 2)]
+
+
+def test_a_sweep_of_sequences_that_join_one_by_one_has_all_but_lost_time():
+    results = SweepResults()
+    results.show(scaled_runs("compiled"))
+    assert all(not panel._problem.value for panel in results._panels.values())
+    assert len(results._speed_up.shown) == len(results._efficiency.shown) == 2
+    assert results._heat.shown[0]["z"]
+    assert results._pareto.shown[0]["x"]
+    assert NO_BATCHES in results._words.value
+    assert re.search(r"2 ranks are \d\.\d\d times as fast\.", results._words.value)
+    assert [results._panels[part].layout.display for part in (results._lost, results._gap)] == ["none"] * 2
+
+
+def test_lost_time_is_shown_of_the_series_that_have_it():
+    results = SweepResults()
+    results.show(scaled_runs("batched", "compiled"))
+    assert list(results._series.options) == ["batched, batch size 4", "compiled, batch size 4"]
+    assert len(results._speed_up.shown) == 3
+    assert re.search(r"2 ranks are .*: (what|\d)", results._words.value)
+    results._series.value = "compiled, batch size 4"
+    assert results._panels[results._lost].layout.display == "none"
+    results._series.value = "batched, batch size 4"
+    assert results._panels[results._lost].layout.display is None
+    assert results._lost.shown[0]["y"]
+
+
+def test_a_report_and_a_table_of_them_have_all_but_lost_time(tmp_path):
+    grid = Grid(ranks=(1, 2), batch_sizes=(4,), engines=("batched", "compiled"), repeats=1)
+    runs = {(run.settings.engine, run.world_size): run for run in scaled_runs("batched", "compiled")}
+    sweep = Sweep(grid, [f"prompt {i}" for i in range(40)])
+    for point, repeat in grid.plan():
+        sweep.measurements.append(Measurement(point, repeat, runs[point.settings.engine, point.ranks]))
+    [name] = [name for name in sweep_figures(sweep.runs) if name.startswith("lost time")]
+    assert "batched" in name
+    assert page_has(write_sweep_report(sweep, tmp_path / "sweep.html"), NO_BATCHES)
+
+    console = Console(file=io.StringIO(), width=200)
+    print_sweep(sweep, console)
+    rows = console.file.getvalue().splitlines()
+    assert sum("compiled, batch size 4" in row for row in rows) == 2
+    assert NO_BATCHES in rows[-1]
+
+
+def page_has(path, sentence):
+    return path.read_text().count(sentence) == 1
+
+
+def test_an_engine_that_cannot_be_simulated_is_named():
+    machines, left_out = _machines([*varied_runs(), *scaled_runs("compiled")])
+    assert len(machines) == 2
+    assert len(left_out) == 1
+    panel = WhatIfPanel()
+    panel.offer(machines, left_out)
+    assert f"smollm2-135m, compiled, float32 cannot be simulated: {NO_BATCHES}" in panel._left_out.value
+    panel.offer(machines)
+    assert panel._left_out.layout.display == "none"
+    asked = panel._settings(MODEL)
+    assert (asked.engine, asked.batch_size, asked.split, asked.order) == ("batched", 16, "static", "as_given")
+    panel.close()
 
 
 def test_moving_a_slider_simulates_and_advises():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from example_runs import article
 from hypothesis import given
 from hypothesis import strategies as st
 from timelines import FLAT, MODEL, timeline
@@ -14,7 +15,6 @@ from nbkit.analysis.scaling import points_by_series, scaling
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.figures.pareto import Trade, pareto_front
 from nbkit.figures.what_if import what_if_time_title, what_if_time_traces, what_if_title, what_if_traces
-from nbkit.settings import Settings
 
 LENGTHS = [8 + 3 * (i % 7) for i in range(60)]
 
@@ -151,7 +151,7 @@ def test_no_trade_of_the_front_is_beaten_and_every_other_is(all_trades):
         assert trade in front or any(beats(one, trade) for one in front)
 
 
-WORK, ASKED = Workload.drawn(1000, 20, 50), Settings(batch_size=16)
+WORK, ASKED = Workload.drawn(1000, 20, 50), article(batch_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_one_rank_is_one_rank(forecasts):
 
 
 def test_cost_and_time_marks_what_is_advised():
-    advice = advise(MODEL, Workload.drawn(200, 20, 50), Settings(), [1, 2, 4], [1, 16], goal="cost")
+    advice = advise(MODEL, Workload.drawn(200, 20, 50), article(), [1, 2, 4], [1, 16], goal="cost")
     figure = figures.cost_and_time(advice, 3.0)
     assert list(trace(figure, "advised").y) == [advice.best.gpu_hours * 3.0]
     assert len(figure.data) == 3

@@ -3,15 +3,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from engine_runs import Watch
 
 from nbkit.engines import make_engine
 from nbkit.errors import InputError
-from nbkit.settings import ENGINES, Settings
+from nbkit.settings import ARTICLE, ENGINES, Settings
 
 
-def test_the_defaults_are_the_published_demos():
+def test_the_defaults_are_the_fastest_without_extras_and_the_articles_are_one_name_away():
     settings = Settings()
-    assert (settings.batch_size, settings.max_new_tokens, settings.ignore_eos) == (16, 100, False)
+    assert (settings.engine, settings.batch_size, settings.split) == ("compiled", "auto", "dynamic")
+    article = Settings(**ARTICLE)
+    assert (article.engine, article.batch_size, article.split, article.order) == ("batched", 16, "static", "as_given")
+    assert (article.max_new_tokens, article.ignore_eos) == (100, False)
 
 
 @pytest.mark.parametrize("field", ["batch_size", "max_new_tokens", "pad_to_multiple_of"])
@@ -57,6 +61,37 @@ def test_of_changes_checks_and_names_unknown_fields():
         Settings.of(base, batch_size=0)
 
 
-def test_every_engine_of_the_settings_can_be_made(tiny):
-    for engine in ENGINES:
-        assert hasattr(make_engine(Settings(engine=engine), tiny), "generate")
+WITHOUT_EXTRAS = [engine for engine in ENGINES if engine not in ("vllm", "openvino")]
+
+
+@pytest.mark.parametrize("engine", WITHOUT_EXTRAS)
+def test_every_engine_of_the_settings_can_be_made(tiny, engine):
+    assert list(make_engine(Settings(engine=engine), tiny, 2).generate([], Watch())) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_size": "many"}, "batch_size must be a whole number of at least 1 or \"auto\", not 'many'"),
+        ({"token_budget": 1}, "token_budget must be at least 2"),
+        ({"temperature": -0.1}, "temperature must be a number, 0 to 100, not -0.1"),
+        ({"temperature": True}, "temperature must be a number"),
+        ({"temperature": float("nan")}, "temperature must be a number"),
+        ({"top_p": 0}, "top_p must be a number, above 0 and at most 1, not 0"),
+        ({"top_k": -1}, "top_k must be at least 0"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"stop": "END"}, "write stop=\\['END'\\]"),
+        ({"stop": [""]}, "strings that are not empty"),
+        ({"stop": [3]}, "stop must be a list of strings"),
+        ({"quantization": "int2"}, "quantization must be one of none, int8, int4"),
+        ({"quantization": "int8", "engine": "batched"}, "quantization='int8' needs engine='compiled'"),
+        ({"tokenize_first": 1}, "tokenize_first must be True or False"),
+    ],
+)
+def test_what_cannot_be_asked_for_says_why(wrong, message):
+    with pytest.raises(InputError, match=message):
+        Settings(**wrong)
+
+
+def test_stop_strings_from_a_file_are_those_that_were_written():
+    assert Settings(**dataclasses.asdict(Settings(stop=["a", "b"]))) == Settings(stop=("a", "b"))

@@ -123,7 +123,7 @@ def test_the_order_is_shuffled_and_another_for_each_repeat():
         ({"repeats": 0}, "repeats must be a whole number of at least 1, not 0"),
         ({"ranks": (2, 1.5)}, "ranks must be whole numbers of at least 1, not 1.5"),
         ({"ranks": (1, True)}, "ranks must be whole numbers of at least 1, not True"),
-        ({"batch_sizes": (1, True)}, "batch_size must be a whole number of at least 1, not True"),
+        ({"batch_sizes": (1, True)}, 'batch_size must be a whole number of at least 1 or "auto", not True'),
         ({"ranks": None}, "ranks must be a list"),
         ({"ranks": ([1],)}, r"ranks must be whole numbers of at least 1, not \[1\]"),
         ({"dtypes": (["auto"],)}, "dtype must be one of"),
@@ -131,7 +131,7 @@ def test_the_order_is_shuffled_and_another_for_each_repeat():
         ({"base": None}, "base must be Settings, not None"),
         ({"ranks": 2}, r"ranks must be a list, for example ranks=\[2\]"),
         ({"engines": "batched"}, "engines must be a list"),
-        ({"engines": ("warp",)}, "engine must be one of simple, batched, not 'warp'"),
+        ({"engines": ("warp",)}, "engine must be one of simple, batched, compiled, .*, not 'warp'"),
         ({"batch_sizes": (4, -1)}, "batch_size must be at least 1, not -1"),
     ],
 )

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from example_runs import MACHINE
+from example_runs import MACHINE, article
 
 from nbkit import schedule
 from nbkit.analysis.batch_shapes import BatchShapes
@@ -49,7 +49,7 @@ def timeline(
 
     Sequences end when they have their new tokens; the batch goes on to the longest.
     """
-    asked = Settings.of(**settings)
+    asked = article(**settings)
     begun = 10.0
     batches: list[BatchRecord] = []
     done: list[float] = []

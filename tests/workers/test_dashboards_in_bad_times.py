@@ -146,15 +146,15 @@ def scaling(workers, tmp_path):
 
 
 def test_a_sweep_in_a_dashboard_is_stopped_gone_on_with_and_loaded(scaling, tmp_path):
-    dashboard = scaling(repeats=6)
+    dashboard = scaling(repeats=4)
     dashboard._on_run()
     dashboard._on_run()
     wait_for(lambda: dashboard.sweep.measurements)
     dashboard._stop()
     wait_until_idle(dashboard)
     kept = list(dashboard.sweep.measurements)
-    assert 0 < len(kept) < 24
-    assert says(dashboard, f"Stopped with {24 - len(kept)} runs left")
+    assert 0 < len(kept) < 16
+    assert says(dashboard, f"Stopped with {16 - len(kept)} runs left")
     dashboard._on_run()
     wait_until_idle(dashboard)
     assert dashboard.sweep.is_complete

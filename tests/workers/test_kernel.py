@@ -17,6 +17,7 @@ class Kernel:
     def __init__(self) -> None:
         self.manager: KernelManager
         self.manager, self.client = start_new_kernel()
+        self.ranks: list[int] = []
 
     def run(self, code: str, timeout: float = 60) -> tuple[str, list[str]]:
         """Run a cell: what it printed, and its error's traceback if there was one."""
@@ -34,35 +35,49 @@ class Kernel:
         out, _ = self.run(
             "import nbkit\nworkers = nbkit.Workers(2)\nprint([info.pid for info in workers.wait_until_ready()])"
         )
-        return ast.literal_eval(out)
+        self.ranks = ast.literal_eval(out)
+        return self.ranks
+
+    def end(self) -> None:
+        """End the kernel, whatever it does."""
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
 
 
 @pytest.fixture
 def kernel() -> Iterator[Kernel]:
+    """A kernel that a test may end."""
     kernel = Kernel()
     yield kernel
-    kernel.client.stop_channels()
-    kernel.manager.shutdown_kernel(now=True)
+    kernel.end()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Kernel]:
+    """A kernel with two workers, for tests that leave both alive."""
+    kernel = Kernel()
+    kernel.start_workers()
+    yield kernel
+    kernel.end()
 
 
 def host_and(pids: list[int]) -> list[int]:
     return [psutil.Process(pids[0]).ppid(), *pids]
 
 
-def test_an_interrupt_cancels_the_cells_job_and_keeps_the_ranks(kernel):
-    pids = kernel.start_workers()
-    kernel.run("def sleep():\n    import time\n    time.sleep(60)")
-    kernel.client.execute("workers.run(sleep)")
+def test_an_interrupt_cancels_the_cells_job_and_keeps_the_ranks(shared):
+    shared.run("def sleep():\n    import time\n    time.sleep(60)")
+    shared.client.execute("workers.run(sleep)")
     time.sleep(1)
 
-    kernel.manager.interrupt_kernel()
+    shared.manager.interrupt_kernel()
 
-    assert kernel.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
-    out, traceback = kernel.run(
+    assert shared.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+    out, traceback = shared.run(
         "print(workers.run(int), [info.pid for info in workers.wait_until_ready()])", timeout=20
     )
     assert not traceback
-    assert out.strip() == f"[0, 0] {pids}"
+    assert out.strip() == f"[0, 0] {shared.ranks}"
 
 
 @pytest.mark.parametrize("end", ["restart", "shut down", "kill"])
@@ -81,9 +96,8 @@ def test_a_kernel_that_ends_leaves_nothing_behind(kernel, gone_within, end):
     assert gone_within(everyone, 5)
 
 
-def test_an_error_shows_the_cells_own_line_and_not_the_kernels_frames(kernel):
-    kernel.start_workers()
-    kernel.run(
+def test_an_error_shows_the_cells_own_line_and_not_the_kernels_frames(shared):
+    shared.run(
         "def fail():\n"
         "    from accelerate import Accelerator\n"
         "    if Accelerator().process_index == 1:\n"
@@ -91,7 +105,7 @@ def test_an_error_shows_the_cells_own_line_and_not_the_kernels_frames(kernel):
         "    Accelerator().wait_for_everyone()"
     )
 
-    _, traceback = kernel.run("workers.run(fail)")
+    _, traceback = shared.run("workers.run(fail)")
 
     shown = "\n".join(traceback)
     assert "rank 1 raised ValueError: my mistake" in shown
@@ -99,19 +113,17 @@ def test_an_error_shows_the_cells_own_line_and_not_the_kernels_frames(kernel):
     assert "dispatch.py" not in shown
 
 
-def test_prints_of_ranks_reach_the_cell(kernel):
-    kernel.start_workers()
-    out, _ = kernel.run("workers.run(print, 'hello')")
+def test_prints_of_ranks_reach_the_cell(shared):
+    out, _ = shared.run("workers.run(print, 'hello')")
     assert sorted(out.splitlines()) == ["[rank 0] hello", "[rank 1] hello"]
 
 
-def test_two_notebooks_work_side_by_side(kernel):
+def test_two_notebooks_work_side_by_side(shared):
     other = Kernel()
     try:
-        assert kernel.start_workers() != other.start_workers()
-        for each in (kernel, other):
+        assert shared.ranks != other.start_workers()
+        for each in (shared, other):
             out, _ = each.run("print(workers.hello().messages)")
             assert [message[-1] for message in ast.literal_eval(out)] == ["0", "1"]
     finally:
-        other.client.stop_channels()
-        other.manager.shutdown_kernel(now=True)
+        other.end()

@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 
 import nbkit
 
+AHEAD = 1
+"""How many pairs of workers start while a test runs; more would slow down what tests time."""
 KERNEL = """
 import sys, time
 import nbkit
@@ -30,6 +34,32 @@ if __name__ == "__main__":
         print("interrupted", flush=True)
     print(workers.run(int), *[info.pid for info in workers.wait_until_ready()], flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def take_workers(request) -> Iterator[Callable[[], nbkit.Workers]]:
+    """Take two workers that nobody used; the next ones start meanwhile, for a start takes seconds of a core."""
+    left = sum("take_workers" in test.fixturenames for test in request.session.items)
+    starting: deque[nbkit.Workers] = deque()
+
+    def take() -> nbkit.Workers:
+        nonlocal left
+        while left and len(starting) <= AHEAD:
+            starting.append(nbkit.Workers(2))
+            left -= 1
+        starting[0].wait_until_ready()
+        return starting.popleft()
+
+    yield take
+    for workers in starting:
+        workers.close()
+
+
+@pytest.fixture
+def own_workers(take_workers) -> Iterator[nbkit.Workers]:
+    """Two workers of the test's own, which were started ahead."""
+    with take_workers() as live:
+        yield live
 
 
 def sleep():
@@ -178,11 +208,11 @@ def test_an_interrupt_cancels_the_job_and_keeps_the_ranks(tmp_path):
     assert out.split() == ["interrupted", "[0,", "0]", *map(str, pids)]
 
 
-def test_processes_that_ranks_started_end_with_them(gone_within):
+def test_processes_that_ranks_started_end_with_them(take_workers, gone_within):
     def start():
         return subprocess.Popen(["sleep", "60"]).pid
 
-    with nbkit.Workers(1) as workers:
+    with take_workers() as workers:
         started = workers.run(start)
     assert gone_within(started, 5)
 
@@ -200,8 +230,8 @@ def test_workers_closed_while_they_start_leave_nothing_behind(gone_within):
         workers.wait_until_ready(timeout=1)
 
 
-def test_workers_are_closed_from_a_jobs_callback(gone_within):
-    with nbkit.Workers(1) as workers:
+def test_workers_are_closed_from_a_jobs_callback(take_workers, gone_within):
+    with take_workers() as workers:
         everyone = [info.pid for info in workers.wait_until_ready()]
         job = workers.submit(time.sleep, 0.1)
         job.add_done_callback(lambda _: workers.close())
@@ -209,8 +239,8 @@ def test_workers_are_closed_from_a_jobs_callback(gone_within):
         assert gone_within(everyone, 5)
 
 
-def test_workers_forgotten_in_a_cycle_end_whichever_thread_collects_them(gone_within):
-    workers = nbkit.Workers(1)
+def test_workers_forgotten_in_a_cycle_end_whichever_thread_collects_them(take_workers, gone_within):
+    workers = take_workers()
     workers.itself = workers
     everyone = [info.pid for info in workers.wait_until_ready()]
     job = workers.submit(time.sleep, 0.1)
@@ -225,16 +255,16 @@ def test_workers_forgotten_in_a_cycle_end_whichever_thread_collects_them(gone_wi
         gc.enable()
 
 
-def test_forgotten_workers_end(gone_within):
-    workers = nbkit.Workers(2)
+def test_forgotten_workers_end(take_workers, gone_within):
+    workers = take_workers()
     everyone = family(workers.wait_until_ready()[0].pid)
     del workers
     gc.collect()
     assert gone_within(everyone, 5)
 
 
-def test_closing_ends_the_processes_and_can_be_repeated(gone_within):
-    workers = nbkit.Workers(2)
+def test_closing_ends_the_processes_and_can_be_repeated(take_workers, gone_within):
+    workers = take_workers()
     everyone = family(workers.wait_until_ready()[0].pid)
     running = workers.submit(sleep)
     workers.close()

@@ -1,0 +1,42 @@
+"""The batch size that ``auto`` stands for: as many sequences as fit into memory, evenly dealt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nbkit import schedule
+from nbkit.models import LoadedModel
+from nbkit.settings import Settings
+from nbkit.weights_size import free_bytes
+
+SHARE_OF_FREE = 0.6
+"""Of the memory that is free; the rest is for what a step computes with, and for others."""
+
+LOGITS_COPIES = 4
+"""Rows of the vocabulary's size, in float32, that sampling may hold for each sequence."""
+
+
+def sequences_that_fit(settings: Settings, loaded: LoadedModel, longest: int, sharing: int) -> int:
+    """The most sequences that a rank's memory holds at once, at least 1.
+
+    Parameters
+    ----------
+    longest : int
+        Tokens of the longest prompt.
+    sharing : int
+        Ranks that share the device's memory.
+    """
+    config = loaded.config.get_text_config()
+    sequence = (longest + settings.max_new_tokens) * _kv_bytes(config, loaded) + 4 * LOGITS_COPIES * config.vocab_size
+    return max(1, min(schedule.MOST_SEQUENCES, int(SHARE_OF_FREE * free_bytes(loaded.device) / sharing / sequence)))
+
+
+def _kv_bytes(config: Any, loaded: LoadedModel) -> int:
+    """Bytes of the KV cache for one position."""
+    import torch
+
+    heads = config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    item = getattr(torch, loaded.dtype).itemsize
+    return int(2 * config.num_hidden_layers * kv_heads * head_size * item)

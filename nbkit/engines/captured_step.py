@@ -1,0 +1,97 @@
+"""Captured step: a decode step recorded as a CUDA graph and replayed.
+
+A step of a 7-billion-parameter model launches thousands of kernels; one by one, the
+processor needs longer for that than the GPU for the work. A graph is one launch. It is
+bound to its shapes and addresses, so there is one for each bucket of sequences and
+positions, captured when first needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+WARM_UP = 2
+"""Runs before the capture, in which libraries choose kernels and take workspace."""
+
+POSITION_BUCKET = 256
+
+Forward = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+class CapturedStep:
+    """Replays ``forward`` from graphs.
+
+    Parameters
+    ----------
+    forward : callable
+        From tokens (n,), positions (n,) and length to logits (n, vocabulary).
+    slots, positions : int
+        The cache's, which no bucket exceeds.
+    """
+
+    def __init__(self, forward: Forward, slots: int, positions: int, device: torch.device) -> None:
+        self._forward = forward
+        self._slots = slots
+        self._positions = positions
+        self._device = device
+        self._graphs: dict[tuple[int, int], _Graph] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> tuple[torch.Tensor, float]:
+        """Logits (n, vocabulary), and the seconds that went into capturing."""
+        n = len(tokens)
+        bucket = (_row_bucket(n, self._slots), min(self._positions, -(-length // POSITION_BUCKET) * POSITION_BUCKET))
+        capture_s = 0.0
+        if bucket not in self._graphs:
+            torch.cuda.synchronize(self._device)
+            began_s = time.perf_counter()
+            graph = _Graph(bucket[0], self._device)
+            graph.fill(tokens, positions)
+            graph.capture(self._forward, bucket[1], self._pool)
+            self._graphs[bucket] = graph
+            capture_s = time.perf_counter() - began_s
+        graph = self._graphs[bucket]
+        graph.fill(tokens, positions)
+        return graph.replay()[:n], capture_s
+
+
+class _Graph:
+    """A captured step for a number of rows, of which some may have no sequence."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self._device = device
+        self._tokens = torch.zeros(rows, dtype=torch.long, device=device)
+        self._at = torch.zeros(rows, dtype=torch.long, device=device)
+        self._graph = torch.cuda.CUDAGraph()
+        self._logits: torch.Tensor
+
+    def fill(self, tokens: torch.Tensor, positions: torch.Tensor) -> None:
+        """Set the input. Rows without a sequence write at position 0 of a free slot: a prompt overwrites it."""
+        self._tokens[: len(tokens)] = tokens
+        self._at.zero_()
+        self._at[: len(positions)] = positions
+
+    def capture(self, forward: Forward, length: int, pool: Any) -> None:
+        """Record ``forward`` on the input that is set: the warm-up writes into the cache what the step will."""
+        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                forward(self._tokens, self._at, length)
+        torch.cuda.current_stream(self._device).wait_stream(side)
+        with torch.cuda.graph(self._graph, pool=pool):
+            self._logits = forward(self._tokens, self._at, length)
+
+    def replay(self) -> torch.Tensor:
+        self._graph.replay()
+        return self._logits
+
+
+def _row_bucket(rows: int, most: int) -> int:
+    """1, 2, 4, 8, then multiples of 8, at most ``most``."""
+    bucket = -(-rows // 8) * 8 if rows > 8 else 1 << (rows - 1).bit_length()
+    return min(most, bucket)

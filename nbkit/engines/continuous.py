@@ -1,0 +1,307 @@
+"""Continuous: transformers' own continuous batching, driven step by step.
+
+transformers schedules, keeps keys and values in pages and picks the likeliest token.
+Its manager would do so in a thread; here that thread is never started, and ``step`` does
+what it does in one round, so that an error or a cancel comes within a step.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import queue
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+import transformers
+from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
+from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+from nbkit.engines.in_flight import Finished, Step
+from nbkit.engines.sampling import Sampler
+from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.errors import InputError
+from nbkit.models import LoadedModel
+from nbkit.settings import Settings
+
+PREFILL_TOKENS, FLASH_PREFILL_TOKENS = 256, 4096
+"""Prompt tokens of one step. Without flash attention a step's cost grows with them times all positions read."""
+
+PAGE_POSITIONS, FLASH_PAGE_POSITIONS = 32, 256
+"""Positions of a page of the cache; flash attention's kernels take multiples of 256."""
+
+GROWTH = 1.5
+"""When a longer prompt needs a new cache, it gets this many times the positions: making one takes half a second."""
+
+OLDEST = (5, 17)
+"""The oldest transformers tried that does it right: 5.10 gets sliding windows wrong, and shows draws other logits."""
+
+NO_EOS = -1
+"""What transformers takes for 'no end-of-sequence token'; None would mean the generation config's."""
+
+_OPTIONS = {option.name for option in dataclasses.fields(ContinuousBatchingConfig)}
+"""They differ between transformers 5.17 and 5.24."""
+
+
+@dataclass
+class _Sequence:
+    """A sequence under way: ``carried`` of its new tokens came before the cache was last made anew."""
+
+    index: int
+    prompt: list[int]
+    tokens: list[int] = field(default_factory=list)
+    carried: list[int] = field(default_factory=list)
+
+
+class ContinuousPool:
+    """Sequences decoded side by side by transformers' continuous batching; see ``SequencePool``.
+
+    Raises
+    ------
+    InputError
+        transformers is too old, or the model's layers keep something else than keys and values of positions.
+    """
+
+    joins_cheaply = True
+
+    def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int) -> None:
+        _check_version(transformers.__version__)
+        _check_attention(loaded)
+        self._settings = settings
+        self._loaded = loaded
+        self._model = _paged_model(loaded)
+        self._sampler = Sampler(settings)
+        self._end = SequenceEnd(settings, loaded)
+        self._sequences: dict[int, _Sequence] = {}
+        self._joining: list[_Sequence] = []
+        self._batching: _Batching | None = None
+        self.capacity = capacity
+
+    @property
+    def new_tokens(self) -> int:
+        return sum(len(sequence.tokens) for sequence in self._sequences.values())
+
+    def add(self, index: int, tokens: list[int]) -> None:
+        sequence = _Sequence(index, tokens)
+        self._sequences[index] = sequence
+        self._joining.append(sequence)
+
+    def under_way(self, most: int) -> list[tuple[int, list[int]]]:
+        return [(sequence.index, sequence.tokens) for sequence in islice(self._sequences.values(), most)]
+
+    def abort(self) -> None:
+        self._joining.clear()
+        self._sequences.clear()
+        # Its memory goes with it: the pool may be aborted because there is none left.
+        self._batching = None
+
+    @torch.inference_mode()
+    def step(self) -> Step:
+        """One token for each sequence; a prompt may need several steps before its first."""
+        compile_s = self._let_join()
+        assert self._batching is not None
+        is_prefill = any(not sequence.tokens for sequence in self._sequences.values())
+        finished, first = [], []
+        for index, new, is_over in self._batching.step():
+            sequence = self._sequences[index]
+            if not sequence.tokens:
+                first.append(index)
+            sequence.tokens = sequence.carried + new
+            reason = self._end.reason(sequence.tokens)
+            if reason is None:
+                continue
+            if not is_over:
+                self._batching.cancel(index)
+            finished.append(Finished(index, sequence.tokens, reason))
+            self._sampler.forget(index)
+            del self._sequences[index]
+        return Step(finished, first, is_prefill=is_prefill, compile_s=compile_s)
+
+    def _let_join(self) -> float:
+        """Hand on the prompts that wait; seconds that went into compiling or capturing."""
+        if not self._joining:
+            return 0.0
+        compile_s = 0.0
+        positions = max(len(sequence.prompt) for sequence in self._joining) + self._settings.max_new_tokens
+        if self._batching is None or positions > self._batching.positions:
+            if self._batching is not None:
+                positions = max(positions, int(GROWTH * self._batching.positions))
+            # Gone before the next is made: there may not be memory for both.
+            self._batching = None
+            draws = None if self._sampler.is_greedy else _Draws(self._sampler, self._sequences)
+            self._batching = _Batching(self._model, self._settings, self._loaded, self.capacity, positions, draws)
+            compile_s = self._batching.warm_up()
+            self._joining = list(self._sequences.values())
+        for sequence in self._joining:
+            sequence.carried = sequence.tokens
+            self._batching.add(sequence.index, sequence.prompt, sequence.tokens)
+        self._joining = []
+        return compile_s
+
+
+class _Batching:
+    """transformers' manager with a cache for so many sequences of so many positions each."""
+
+    def __init__(
+        self,
+        model: Any,
+        settings: Settings,
+        loaded: LoadedModel,
+        sequences: int,
+        positions: int,
+        draws: _Draws | None,
+    ) -> None:
+        self.positions = positions
+        self._model = model
+        self._most = settings.max_new_tokens
+        self._eos = NO_EOS if settings.ignore_eos else list(loaded.eos_token_ids) or NO_EOS
+        config = _config(model, sequences, positions, is_greedy=draws is None)
+        on_gpu = [loaded.device] if loaded.device.type == "cuda" else []
+        # It sets torch's seed for the whole process.
+        with torch.random.fork_rng(on_gpu):
+            self._manager = model.init_continuous_batching(
+                # Its own, so that nothing in the model's changes what is generated.
+                GenerationConfig(do_sample=False, eos_token_id=self._eos, max_new_tokens=self._most),
+                config,
+            )
+            if draws is not None:
+                self._manager.logit_processor = draws
+            self._processor = self._manager._create_batch_processor()
+
+    def warm_up(self) -> float:
+        """Capture CUDA graphs, where there are any; the seconds it took."""
+        began_s = time.perf_counter()
+        self._processor.warmup(self._model)
+        return time.perf_counter() - began_s
+
+    def add(self, index: int, prompt: list[int], tokens: list[int]) -> None:
+        """Let a sequence join that has these new tokens already."""
+        self._manager.add_request(
+            prompt + tokens,
+            request_id=str(index),
+            max_new_tokens=self._most - len(tokens),
+            streaming=True,
+            eos_token_id=self._eos,
+        )
+
+    def cancel(self, index: int) -> None:
+        """Free a sequence's pages at the next step."""
+        self._manager.cancel_request(str(index))
+
+    def step(self) -> Iterator[tuple[int, list[int], bool]]:
+        """One step. Of each that got a token: its place, its new tokens since it joined here, whether it is over."""
+        if not self._processor.prepare_next_batch():
+            raise RuntimeError("transformers' continuous batching scheduled none of the sequences under way.")
+        self._processor._generation_step(self._model)
+        self._processor.update_batch()
+        while True:
+            try:
+                output = self._manager.output_router.output_queue.get_nowait()
+            except queue.Empty:
+                return
+            if output.error is not None:
+                raise RuntimeError(f"transformers' continuous batching failed on a prompt: {output.error}")
+            yield int(output.request_id), output.generated_tokens, output.is_finished()
+
+
+class _Draws(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
+    """Gives continuous batching the sampler's choice: every other token's logit is minus infinity."""
+
+    def __init__(self, sampler: Sampler, sequences: Mapping[int, _Sequence]) -> None:
+        super().__init__(LogitsProcessorList())
+        self.do_processing = True
+        self._sampler = sampler
+        self._sequences = sequences
+        self._rows: list[int] = []
+
+    def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: torch.Tensor) -> torch.Tensor:
+        """Called before each step: remember whose logits will be in which row."""
+        self._rows = [int(request.state.request_id) for request in requests_in_batch if request.has_new_token]
+        return arg_storage
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, *_: Any) -> torch.Tensor:
+        # Rows after these belong to prompts that are not through yet; what they yield is not read.
+        rows = len(self._rows)
+        if rows == 0:
+            return scores
+        positions = [len(self._sequences[index].tokens) for index in self._rows]
+        chosen = self._sampler.choose(scores[:rows], self._rows, positions)
+        scores[:rows] = -torch.inf
+        scores[:rows].scatter_(-1, chosen[:, None], 0.0)
+        return scores
+
+
+def _config(model: Any, sequences: int, positions: int, is_greedy: bool) -> ContinuousBatchingConfig:
+    """What transformers' manager is told: memory for these sequences, instead of all that is free."""
+    is_flash = "flash" in model.config._attn_implementation
+    page = FLASH_PAGE_POSITIONS if is_flash else PAGE_POSITIONS
+    # One more than a sequence fills: layers with a sliding window take pages in other numbers.
+    pages = -(-positions // page) + 1
+    options = {
+        "page_size" if "page_size" in _OPTIONS else "block_size": page,
+        "num_blocks": sequences * pages,
+        "max_batch_tokens": sequences + (FLASH_PREFILL_TOKENS if is_flash else PREFILL_TOKENS),
+        "max_requests_per_batch": sequences,
+        "max_blocks_per_request": pages if is_flash else 0,
+        "safety_margin": 0.0,  # there is room for all
+        "allow_block_sharing": False,
+        # It would hand out a step's tokens after the next has begun.
+        "use_async_batching": False,
+        # The sampler decides on the host, which a graph cannot hold. None: as transformers thinks best.
+        "use_cuda_graph": None if is_greedy else False,
+        # Of use with tensor parallelism only, and it sets an environment variable.
+        "disable_nccl_graph_mixing": False,
+        "auto_switch_to_flash": False,
+    }
+    return ContinuousBatchingConfig(**{name: value for name, value in options.items() if name in _OPTIONS})
+
+
+def _paged_model(loaded: LoadedModel) -> Any:
+    """A twin of the model that shares its parameters, with the attention that continuous batching needs; made once.
+
+    The model itself stays as it is: other engines compute with it.
+    """
+    if "continuous" not in loaded.prepared:
+        shared = {id(tensor): tensor for tensor in (*loaded.model.parameters(), *loaded.model.buffers())}
+        twin = copy.deepcopy(loaded.model, shared)
+        attention = _flash_attention(loaded) or twin.config._attn_implementation
+        # Where there is no such option, transformers would look for flash attention on the hub, but for this name.
+        if attention == "eager" or "auto_switch_to_flash" not in _OPTIONS:
+            attention = f"paged|{attention}"
+        if attention != twin.config._attn_implementation:
+            twin.set_attn_implementation(attention)
+        loaded.prepared["continuous"] = twin
+    return loaded.prepared["continuous"]
+
+
+def _flash_attention(loaded: LoadedModel) -> str | None:
+    """The flash attention that is installed and can be used."""
+    if loaded.device.type != "cuda" or loaded.dtype == "float32" or not loaded.model._supports_flash_attn:
+        return None
+    if is_flash_attn_3_available():
+        return "flash_attention_3"
+    return "flash_attention_2" if is_flash_attn_2_available() else None
+
+
+def _check_version(version: str) -> None:
+    if tuple(map(int, version.split(".")[:2])) < OLDEST:
+        raise InputError(
+            f"engine 'continuous' needs transformers {'.'.join(map(str, OLDEST))} or newer, and this is {version}; "
+            "take engine='compiled' or engine='batched'."
+        )
+
+
+def _check_attention(loaded: LoadedModel) -> None:
+    kinds = set(getattr(loaded.config.get_text_config(), "layer_types", None) or ())
+    others = kinds - {"full_attention", "sliding_attention"}
+    if others or not getattr(loaded.model, "_supports_attention_backend", False):
+        found = f"has layers of {', '.join(sorted(others))}" if others else "computes attention in a way of its own"
+        raise InputError(
+            f"engine 'continuous' knows full and sliding attention, and {type(loaded.model).__name__} {found}; "
+            "take engine='batched'."
+        )

@@ -1,0 +1,302 @@
+"""In flight: engines in which a prompt joins whenever a sequence has ended, while the others go on.
+
+A *sequence pool* decodes side by side what it is given, one step at a time: the kit's own,
+transformers', vLLM's or OpenVINO's. ``InFlightEngine`` drives any of them: it draws
+prompts, lets them join, and makes outputs and records of what the pool returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nbkit.engines.device_memory import PeakMemory
+from nbkit.engines.memory_limit import free_memory, is_out_of_memory
+from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
+from nbkit.engines.sequence_end import FinishReason, SequenceEnd
+from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
+from nbkit.errors import InputError
+from nbkit.models import LoadedModel
+from nbkit.records import BatchRecord, OutOfMemory, Output
+from nbkit.settings import Settings
+
+STRETCH_S = 0.5
+"""Outputs are handed on at least this far apart: each record costs a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A sequence that has ended: its prompt's place, and all its new tokens, the end-of-sequence token included."""
+
+    index: int
+    tokens: list[int]
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step brought.
+
+    ``first_tokens`` are the places of prompts whose first new token came in it.
+    ``is_prefill`` tells a step that worked on prompts from one that only decoded.
+    ``compile_s`` seconds of it went into compiling or capturing.
+    """
+
+    finished: list[Finished]
+    first_tokens: list[int]
+    is_prefill: bool = False
+    compile_s: float = 0.0
+
+
+class SequencePool(Protocol):
+    """Sequences that are decoded side by side; one may join whenever another has ended.
+
+    ``capacity`` is the most sequences at once; it may be set lower after ``abort``.
+    ``joins_cheaply`` tells that a sequence joining by itself does not hold up the others.
+    """
+
+    capacity: int
+    joins_cheaply: bool
+
+    def add(self, index: int, tokens: list[int]) -> None:
+        """Let a prompt, by its place and token ids, join at the next step."""
+        ...
+
+    def step(self) -> Step:
+        """One step for all sequences."""
+        ...
+
+    def under_way(self, most: int) -> list[tuple[int, list[int]]]:
+        """The places and the new tokens so far of up to ``most`` sequences."""
+        ...
+
+    @property
+    def new_tokens(self) -> int:
+        """New tokens so far of all sequences under way."""
+        ...
+
+    def abort(self) -> None:
+        """Forget all sequences; the pool can be used afterwards."""
+        ...
+
+
+class InFlightEngine:
+    """An engine around a sequence pool."""
+
+    def __init__(self, settings: Settings, loaded: LoadedModel, pool: SequencePool) -> None:
+        self._settings = settings
+        self._loaded = loaded
+        self._pool = pool
+        self._end = SequenceEnd(settings, loaded)
+
+    @property
+    def batch_size(self) -> int:
+        """The most sequences decoded side by side."""
+        return self._pool.capacity
+
+    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
+        """Yield what has finished, a stretch of time at a time; see ``Engine``."""
+        flight = _Flight(self._settings, self._loaded, self._pool, batches, watch)
+        stretch = self._new_stretch(watch)
+        try:
+            while flight.fill(stretch):
+                problem = flight.step(stretch)
+                if problem is not None:
+                    free_memory()
+                    yield problem
+                    continue
+                watch.report(self._pool.new_tokens, self._streamed)
+                if stretch.finished and (stretch.is_long(watch) or flight.is_empty or watch.cancelled):
+                    yield self._done(stretch, watch)
+                    stretch = self._new_stretch(watch)
+        finally:
+            self._pool.abort()
+
+    def _new_stretch(self, watch: Watch) -> _Stretch:
+        memory = PeakMemory(self._loaded.device)
+        memory.reset()
+        return _Stretch(watch.elapsed_s, memory)
+
+    def _streamed(self) -> list[Streamed]:
+        shown = self._pool.under_way(STREAMED_SEQUENCES)
+        if not shown:
+            return []  # some versions of transformers decode no sequence into one empty text
+        tails = [tokens[-STREAMED_TOKENS:] for _, tokens in shown]
+        texts = self._loaded.tokenizer.batch_decode(tails, skip_special_tokens=True)
+        return [Streamed(index, text) for (index, _), text in zip(shown, texts, strict=True)]
+
+    def _done(self, stretch: _Stretch, watch: Watch) -> BatchDone:
+        """The record and the outputs of a stretch."""
+        finished = stretch.finished
+        decoded_s = watch.elapsed_s
+        texts = self._loaded.tokenizer.batch_decode([f.tokens for f in finished], skip_special_tokens=True)
+        outputs = tuple(
+            Output(f.index, text, length, len(f.tokens), f.reason)
+            for f, text, length in zip(finished, self._end.text(texts), stretch.prompt_lengths, strict=True)
+        )
+        end_s = watch.elapsed_s
+        new_tokens = sum(len(f.tokens) for f in finished)
+        record = BatchRecord(
+            rank=watch.rank,
+            indices=tuple(f.index for f in finished),
+            prompt_tokens=sum(stretch.prompt_lengths),
+            padding_tokens=0,
+            new_tokens=new_tokens,
+            computed_tokens=new_tokens,
+            tokenize_s=stretch.tokenize_s,
+            prefill_s=stretch.prefill_s,
+            decode_s=stretch.decode_s,
+            detokenize_s=end_s - decoded_s,
+            begin_s=stretch.begin_s,
+            end_s=end_s,
+            peak_memory_bytes=stretch.memory.read(),
+            compile_s=stretch.compile_s,
+            decode_steps=stretch.decode_steps,
+            first_token_s=stretch.first_token_s,
+            after_first_s=stretch.after_first_s,
+        )
+        return BatchDone(record, outputs)
+
+
+@dataclass
+class _Stretch:
+    """What happens between two records."""
+
+    begin_s: float
+    memory: PeakMemory
+    finished: list[Finished] = field(default_factory=list)
+    prompt_lengths: list[int] = field(default_factory=list)
+    tokenize_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    compile_s: float = 0.0
+    decode_steps: int = 0
+    first_token_s: float = 0.0
+    after_first_s: float = 0.0
+
+    def is_long(self, watch: Watch) -> bool:
+        """Whether it is time to hand on what has finished."""
+        return watch.elapsed_s - self.begin_s >= STRETCH_S
+
+
+@dataclass
+class _Sequence:
+    """A prompt that was drawn: waiting, or in the pool."""
+
+    prompt: Prompt
+    tokens: list[int]
+    taken_s: float
+    first_token_s: float | None = None
+
+
+class _Flight:
+    """The prompts that one rank has taken and not finished."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        loaded: LoadedModel,
+        pool: SequencePool,
+        batches: Iterable[Sequence[Prompt]],
+        watch: Watch,
+    ) -> None:
+        self._settings = settings
+        self._loaded = loaded
+        self._pool = pool
+        self._batches = iter(batches)
+        self._watch = watch
+        self._waiting: deque[_Sequence] = deque()
+        self._in_pool: dict[int, _Sequence] = {}
+        self._positions = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no sequence is under way."""
+        return not self._in_pool
+
+    def fill(self, stretch: _Stretch) -> bool:
+        """Let prompts join while there is room; whether anything is under way after that."""
+        if self._watch.cancelled:
+            return False
+        free = self._pool.capacity - len(self._in_pool)
+        # A prefill holds up the sequences under way, so several join at once.
+        if free > 0 and (self._pool.joins_cheaply or free * 8 >= self._pool.capacity or self.is_empty):
+            while self._has_room() and self._draw(stretch):
+                self._join(self._waiting.popleft())
+        return not self.is_empty
+
+    def step(self, stretch: _Stretch) -> OutOfMemory | None:
+        """One step of the pool, accounted for; where memory did not suffice, all begins anew with half as many."""
+        began_s = self._watch.elapsed_s
+        try:
+            step = self._pool.step()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return self._halve(error)
+        now_s = self._watch.elapsed_s
+        seconds = now_s - began_s - step.compile_s
+        stretch.compile_s += step.compile_s
+        if step.is_prefill:
+            stretch.prefill_s += seconds
+        else:
+            stretch.decode_s += seconds
+            stretch.decode_steps += 1
+        for index in step.first_tokens:
+            self._in_pool[index].first_token_s = now_s
+        for finished in step.finished:
+            own = self._in_pool.pop(finished.index)
+            self._positions -= self._positions_of(own)
+            assert own.first_token_s is not None
+            stretch.finished.append(finished)
+            stretch.prompt_lengths.append(len(own.tokens))
+            stretch.first_token_s += own.first_token_s - own.taken_s
+            stretch.after_first_s += now_s - own.first_token_s
+        return None
+
+    def _halve(self, error: Exception) -> OutOfMemory:
+        """Begin what was under way anew, with half as many at a time.
+
+        Raises
+        ------
+        InputError
+            There was one sequence only.
+        """
+        sequences = len(self._in_pool)
+        if sequences == 1:
+            raise InputError(
+                f"prompt {next(iter(self._in_pool))} does not fit into the memory of {self._watch.device} "
+                f"even alone: {error}. Ask for fewer new tokens, a smaller dtype or a smaller model."
+            ) from None
+        self._pool.abort()
+        self._pool.capacity = sequences // 2
+        self._waiting.extendleft(reversed(self._in_pool.values()))
+        self._in_pool.clear()
+        self._positions = 0
+        return OutOfMemory(self._watch.rank, self._watch.elapsed_s, sequences, then=self._pool.capacity)
+
+    def _has_room(self) -> bool:
+        return len(self._in_pool) < self._pool.capacity
+
+    def _draw(self, stretch: _Stretch) -> bool:
+        """Whether a prompt waits that fits the token budget; batches are drawn as long as none waits."""
+        while not self._waiting:
+            drawn = next(self._batches, None)
+            if drawn is None:
+                return False
+            taken_s = self._watch.elapsed_s
+            ids = self._loaded.prompt_tokens.of([prompt.text for prompt in drawn])
+            stretch.tokenize_s += self._watch.elapsed_s - taken_s
+            self._waiting.extend(_Sequence(p, tokens, taken_s) for p, tokens in zip(drawn, ids, strict=True))
+        budget = self._settings.token_budget
+        return budget is None or self.is_empty or self._positions + self._positions_of(self._waiting[0]) <= budget
+
+    def _join(self, sequence: _Sequence) -> None:
+        self._in_pool[sequence.prompt.index] = sequence
+        self._positions += self._positions_of(sequence)
+        self._pool.add(sequence.prompt.index, sequence.tokens)
+
+    def _positions_of(self, sequence: _Sequence) -> int:
+        return len(sequence.tokens) + self._settings.max_new_tokens

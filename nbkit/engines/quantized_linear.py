@@ -1,0 +1,105 @@
+"""Quantised weights: linear layers whose weights are kept in 8 or 4 bits.
+
+On a CPU the operators are torch's own. With int8, activations are quantised too, anew for
+each product ('dynamic'), so that the product itself is one of whole numbers, which
+processors compute several times as fast as one of floats. With int4 only the weights are;
+that saves reading memory, which is what takes long in batches of a few sequences, and
+is slower than bfloat16 in large ones. On a GPU torchao does either.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from nbkit.engines.packed_linear import with_linear_layers
+from nbkit.errors import InputError
+
+GROUP = 32
+"""Weights along the input that share a scale in int4: smaller groups lose less and take more memory."""
+
+INNER_TILES = 1
+OUTPUT_TILE = 16
+"""What the operator wants the number of outputs to be a multiple of."""
+
+
+def quantized_copy(model: Any, quantization: str, device: torch.device) -> Any:
+    """A copy of a model with its linear layers quantised; the model itself stays as it is.
+
+    Parameters
+    ----------
+    quantization : {"int8", "int4"}
+
+    Raises
+    ------
+    InputError
+        A layer's size does not divide into groups, or torchao, which GPUs need, is not installed.
+    """
+    if device.type != "cpu":
+        return _by_torchao(with_linear_layers(model, lambda linear: linear), quantization)
+    return with_linear_layers(model, Int8Linear if quantization == "int8" else Int4Linear)
+
+
+class Int8Linear(nn.Module):
+    """Weights in int8 with a scale for each output, activations in 8 bits with one scale for each call."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scales = weight.abs().amax(1).clamp(min=1e-8) / 127
+        zeros = torch.zeros(len(scales), dtype=torch.long)
+        with warnings.catch_warnings():
+            # torch means to drop tensors of this kind; the operator, several times as fast as the
+            # one that is to follow it (onednn.qlinear_pointwise), has no other way to be given weights.
+            warnings.simplefilter("ignore", UserWarning)
+            rounded = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
+        bias = None if linear.bias is None else linear.bias.detach().float()
+        self._packed = torch.ops.quantized.linear_prepack(rounded, bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # The operator takes float32; its time is in the product, not in the conversion.
+        return torch.ops.quantized.linear_dynamic(x.float(), self._packed, False).to(x.dtype)  # type: ignore[no-any-return]
+
+
+class Int4Linear(nn.Module):
+    """Weights in 4 bits, a scale and a zero point for each group of ``GROUP`` along the input; bfloat16 products."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        if weight.shape[1] % GROUP:
+            raise InputError(
+                f"quantization='int4' needs layers whose inputs are a multiple of {GROUP}; this model has one of "
+                f"{weight.shape[1]}. Take quantization='int8'."
+            )
+        self._outputs = len(weight)
+        weight = nn.functional.pad(weight, (0, 0, 0, -len(weight) % OUTPUT_TILE))
+        grouped = weight.view(len(weight), -1, GROUP)
+        low = grouped.amin(-1, keepdim=True)
+        scale = ((grouped.amax(-1, keepdim=True) - low) / 15).clamp(min=1e-8)
+        rounded = ((grouped - low) / scale).round().clamp(0, 15).to(torch.int32).view(weight.shape)
+        self._packed = torch._convert_weight_to_int4pack_for_cpu(rounded, INNER_TILES)
+        # The operator's zero point is that of the middle code, 8.
+        scale_and_zero = torch.stack([scale[..., 0], (low + 8 * scale)[..., 0]], dim=-1)
+        self._scale_and_zero = scale_and_zero.transpose(0, 1).contiguous().to(torch.bfloat16)
+        self._bias = None if linear.bias is None else linear.bias.detach()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
+        product = torch._weight_int4pack_mm_for_cpu(rows, self._packed, GROUP, self._scale_and_zero)
+        product = product[:, : self._outputs].reshape(*x.shape[:-1], self._outputs)
+        return (product if self._bias is None else product + self._bias).to(x.dtype)
+
+
+def _by_torchao(twin: Any, quantization: str) -> Any:
+    try:
+        from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+    except ImportError:
+        raise InputError(
+            f"quantization={quantization!r} on a GPU needs torchao: pip install torchao, then start the workers anew."
+        ) from None
+    quantize_(twin, Int8WeightOnlyConfig() if quantization == "int8" else Int4WeightOnlyConfig())
+    return twin

@@ -1,0 +1,54 @@
+"""Where a sequence ends: at an end-of-sequence token, at a stop string, or at its longest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from nbkit.models import LoadedModel
+from nbkit.settings import Settings
+
+FinishReason = Literal["stop", "length"]
+
+SPARE_TOKENS = 8
+"""Tokens decoded before a stop string's own: a letter may be made of several tokens."""
+
+
+class SequenceEnd:
+    """Tells, token by token, whether a sequence has ended, and cuts its text there."""
+
+    def __init__(self, settings: Settings, loaded: LoadedModel) -> None:
+        self._eos = frozenset(() if settings.ignore_eos else loaded.eos_token_ids)
+        self._stop = settings.stop
+        self._most = settings.max_new_tokens
+        self._tokenizer: Any = loaded.tokenizer
+        # A token stands for at least one byte, so a stop string cannot begin further back.
+        self._tail = max((len(text.encode()) for text in self._stop), default=0) + SPARE_TOKENS
+
+    def reason(self, tokens: Sequence[int]) -> FinishReason | None:
+        """Why a sequence ends with its last token; None if it goes on."""
+        if tokens[-1] in self._eos or (self._stop and self._holds_stop(tokens)):
+            return "stop"
+        return "length" if len(tokens) >= self._most else None
+
+    def cut(self, tokens: Sequence[int]) -> tuple[list[int], FinishReason]:
+        """The tokens up to and with the first that ends the sequence, and why it ends there.
+
+        What follows is padding that ``generate`` adds while other sequences go on.
+        """
+        for count, token in enumerate(tokens, start=1):
+            if token in self._eos or (self._stop and self._holds_stop(tokens[:count])):
+                return list(tokens[:count]), "stop"
+        return list(tokens), "length"
+
+    def text(self, texts: Sequence[str]) -> list[str]:
+        """Decoded texts, each cut before its first stop string."""
+        return [self._before_stop(text) for text in texts]
+
+    def _holds_stop(self, tokens: Sequence[int]) -> bool:
+        tail = self._tokenizer.decode(list(tokens[-self._tail :]), skip_special_tokens=True)
+        return any(text in tail for text in self._stop)
+
+    def _before_stop(self, text: str) -> str:
+        places = [place for stop in self._stop if (place := text.find(stop)) >= 0]
+        return text[: min(places)] if places else text

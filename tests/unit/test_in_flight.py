@@ -1,0 +1,246 @@
+"""The driver of sequence pools: on a pool of pretence for its logic, on the compiled one for real text."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from engine_runs import PROMPTS, Watch, ending_early, generate, outputs
+from example_runs import article
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbkit import models, schedule
+from nbkit.engines import BatchDone, Prompt
+from nbkit.engines.in_flight import Finished, InFlightEngine, Step
+from nbkit.errors import InputError
+from nbkit.prompts import first_lines
+from nbkit.records import OutOfMemory
+
+COMPILED = {"engine": "compiled"}
+
+
+class PretendPool:
+    """Each prompt ends after so many tokens as its text has words; memory holds ``most`` sequences."""
+
+    joins_cheaply = False
+
+    def __init__(self, capacity, lengths, most=1000):
+        self.capacity = capacity
+        self.lengths = lengths
+        self.most = most
+        self.sequences = {}
+        self.joined = []
+        self.side_by_side = []
+
+    @property
+    def new_tokens(self):
+        return sum(map(len, self.sequences.values()))
+
+    def add(self, index, tokens):
+        assert index not in self.sequences
+        self.sequences[index] = []
+        self.joined.append(index)
+
+    def step(self):
+        if len(self.sequences) > self.most:
+            raise MemoryError("no room")
+        self.side_by_side.append(len(self.sequences))
+        first = [index for index, tokens in self.sequences.items() if not tokens]
+        for tokens in self.sequences.values():
+            tokens.append(7)
+        done = [i for i, tokens in self.sequences.items() if len(tokens) == self.lengths[i]]
+        return Step([Finished(i, self.sequences.pop(i), "stop") for i in done], first)
+
+    def under_way(self, most):
+        return list(self.sequences.items())[:most]
+
+    def abort(self):
+        self.sequences.clear()
+
+
+def fly(tiny, lengths, capacity, pieces, watch=None, most=1000, **settings):
+    pool = PretendPool(capacity, lengths, most)
+    engine = InFlightEngine(article(**{"engine": "compiled", "max_new_tokens": 50, **settings}), tiny, pool)
+    batches = [[Prompt(int(place), f"prompt {place}") for place in piece] for piece in pieces]
+    return list(engine.generate(batches, watch or Watch())), pool
+
+
+lengths = st.lists(st.integers(1, 12), min_size=1, max_size=60)
+
+
+@given(lengths, st.integers(1, 20), st.integers(1, 9), st.integers(1, 12), st.integers(1, 4))
+def test_every_prompt_ends_once_whatever_capacity_pieces_and_memory(tiny, ends, capacity, size, most, ranks):
+    pieces = schedule.shrinking_pieces(range(len(ends)), size, ranks)
+    yielded, pool = fly(tiny, ends, capacity, pieces, most=most)
+    assert [output.index for output in outputs(yielded)] == list(range(len(ends)))
+    assert [output.new_tokens for output in outputs(yielded)] == ends
+    assert max(pool.side_by_side) <= min(capacity, most)
+    refused = [each for each in yielded if isinstance(each, OutOfMemory)]
+    assert all(1 <= each.then < each.sequences for each in refused)
+    assert pool.sequences == {}
+
+
+@given(lengths, st.integers(1, 20))
+def test_records_cover_the_time_without_overlap(tiny, ends, capacity):
+    yielded, _ = fly(tiny, ends, capacity, [range(len(ends))])
+    records = [each.record for each in yielded]
+    for earlier, later in itertools.pairwise(records):
+        assert earlier.end_s <= later.begin_s
+    for record in records:
+        parts = record.tokenize_s + record.prefill_s + record.decode_s + record.detokenize_s + record.compile_s
+        assert 0 < parts <= record.end_s - record.begin_s
+        assert record.first_token_s > 0
+    assert sum(record.computed_tokens for record in records) == sum(ends)
+
+
+def test_a_token_budget_holds_sequence_by_sequence(tiny):
+    room = len(tiny.tokenizer("prompt 0").input_ids) + 50
+    _, pool = fly(tiny, [5] * 12, capacity=8, pieces=[range(12)], token_budget=3 * room)
+    assert max(pool.side_by_side) == 3
+    _, pool = fly(tiny, [5] * 3, capacity=8, pieces=[range(3)], token_budget=2)
+    assert max(pool.side_by_side) == 1, "a prompt that exceeds the budget goes alone"
+
+
+def test_pieces_are_drawn_only_when_there_is_room(tiny):
+    pool = PretendPool(2, [3] * 6)
+    engine = InFlightEngine(article(engine="compiled", max_new_tokens=50), tiny, pool)
+    drawn = []
+
+    def pieces():
+        for place in range(6):
+            drawn.append(place)
+            yield [Prompt(place, "p")]
+
+    going = engine.generate(pieces(), Watch())
+    next(going)
+    assert len(drawn) <= 4, "another rank could have taken the rest"
+    going.close()
+    assert pool.sequences == {}
+
+
+def test_when_stopped_what_has_finished_is_handed_on(tiny):
+    yielded, _ = fly(tiny, [2, 9, 9, 9], capacity=4, pieces=[range(4)], watch=Watch(stop_after=4))
+    assert [output.index for output in outputs(yielded)] == [0]
+
+
+def test_a_prompt_that_does_not_fit_alone_is_named(tiny):
+    with pytest.raises(InputError, match=r"prompt 0 does not fit into the memory of cpu even alone: no room"):
+        fly(tiny, [3], capacity=4, pieces=[range(1)], most=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_compiled_equals_simple_token_for_token(tiny, batch_size, ignore_eos):
+    loaded = ending_early(tiny)
+    asked = {"max_new_tokens": 12, "ignore_eos": ignore_eos}
+    simple = generate(loaded, PROMPTS, engine="simple", **asked)
+    assert outputs(generate(loaded, PROMPTS, batch_size=batch_size, **COMPILED, **asked)) == outputs(simple)
+
+
+def test_sequences_join_while_others_go_on(tiny):
+    yielded, pool = fly(tiny, [8, 1, 1, 1, 1, 1, 1, 1, 1], capacity=2, pieces=[range(9)])
+    assert pool.side_by_side == [2] * 8
+    assert sum(each.record.decode_steps for each in yielded) == 8
+
+
+def test_nothing_is_computed_after_an_end(tiny):
+    yielded = generate(ending_early(tiny), PROMPTS, batch_size=3, max_new_tokens=40, **COMPILED)
+    new = [output.new_tokens for output in outputs(yielded)]
+    assert min(new) < max(new)
+    assert sum(each.record.computed_tokens for each in yielded) == sum(new)
+
+
+def test_the_real_model_gives_the_same_text():
+    loaded = models.load("smollm2-135m", "float32")
+    asked = {"max_new_tokens": 12}
+    simple = generate(loaded, first_lines(4), engine="simple", **asked)
+    assert outputs(generate(loaded, first_lines(4), batch_size=3, **COMPILED, **asked)) == outputs(simple)
+
+
+@pytest.mark.parametrize("window", [4, 9])
+def test_a_sliding_window_is_kept(tiny, window):
+
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=tiny.config.vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=window,
+    )
+    model = MistralForCausalLM(config).eval()
+    loaded = dataclasses.replace(tiny, model=model, config=config, prepared={})
+    asked = {"max_new_tokens": 12, "ignore_eos": True}
+    simple = generate(loaded, PROMPTS, engine="simple", **asked)
+    assert outputs(generate(loaded, PROMPTS, batch_size=4, **COMPILED, **asked)) == outputs(simple)
+
+
+def test_layers_of_two_kinds_are_told_apart(tiny):
+
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=tiny.config.vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        use_sliding_window=True,
+        sliding_window=5,
+        max_window_layers=2,
+    )
+    assert set(config.layer_types) == {"full_attention", "sliding_attention"}
+    loaded = dataclasses.replace(tiny, model=Qwen2ForCausalLM(config).eval(), config=config, prepared={})
+    asked = {"max_new_tokens": 12, "ignore_eos": True}
+    simple = generate(loaded, PROMPTS, engine="simple", **asked)
+    assert outputs(generate(loaded, PROMPTS, batch_size=4, **COMPILED, **asked)) == outputs(simple)
+
+
+def test_a_model_with_other_layers_is_refused_with_a_way_out(tiny):
+
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4)
+    loaded = dataclasses.replace(tiny, model=MambaForCausalLM(config), config=config, prepared={})
+    with pytest.raises(InputError, match=r"MambaForCausalLM .* take engine='batched'"):
+        generate(loaded, PROMPTS, **COMPILED)
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 11])
+def test_a_cancel_ends_within_a_step(tiny, stop_after):
+    watch = Watch(stop_after)
+    generate(tiny, PROMPTS, watch, batch_size=3, max_new_tokens=10, ignore_eos=True, **COMPILED)
+    assert watch.steps == stop_after
+
+
+def test_no_prompts_give_nothing(tiny):
+    assert generate(tiny, [], **COMPILED) == []
+
+
+def test_prompts_of_one_token_need_no_prefill(tiny):
+    simple = generate(tiny, ["a", "b"], engine="simple", max_new_tokens=5, ignore_eos=True)
+    assert outputs(generate(tiny, ["a", "b"], max_new_tokens=5, ignore_eos=True, **COMPILED)) == outputs(simple)
+
+
+def test_the_text_so_far_is_of_what_is_under_way(tiny):
+    watch = Watch()
+    generate(tiny, PROMPTS[:5], watch, batch_size=5, max_new_tokens=8, ignore_eos=True, **COMPILED)
+    assert len(watch.streamed[-2]) == 3
+    assert watch.tokens == [*sorted(watch.tokens[:-1]), 0]
+
+
+def test_cuts_what_a_longer_prompt_needs_into_the_cache(tiny):
+    prompts = ["a short one", *PROMPTS, "x" * 200]
+    asked = {"max_new_tokens": 6, "ignore_eos": True}
+    simple = generate(tiny, prompts, engine="simple", **asked)
+    assert outputs(generate(tiny, prompts, batch_size=2, **COMPILED, **asked)) == outputs(simple)
+    assert isinstance(generate(tiny, prompts, batch_size=2, **COMPILED, **asked)[0], BatchDone)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from nbkit import models
+from nbkit.engines import make_engine, openvino_pool
+from nbkit.engines.openvino_pool import OpenVinoPool
+from nbkit.engines.protocol import Prompt
+from nbkit.errors import InputError
+from nbkit.settings import Settings
+
+PROMPTS = ["the king.", "once upon a time", "a", "it was the best of times, it was the worst"]
+
+
+@pytest.fixture(scope="module")
+def pool_of(tmp_path_factory, tiny):
+    # Not importorskip: importing OpenVINO reports to its makers, which the pool prevents.
+    if importlib.util.find_spec("openvino_genai") is None:
+        pytest.skip("openvino_genai is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NBKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+        def make(loaded=tiny, **settings):
+            asked = Settings(model="tiny-random", engine="openvino", **settings)
+            return OpenVinoPool(asked, loaded, capacity=4)
+
+        yield make
+
+
+def run(pool, loaded, prompts=PROMPTS, places=None):
+    for place, text in zip(places or range(len(prompts)), prompts, strict=True):
+        pool.add(place, loaded.tokenizer(text).input_ids)
+    finished, first = {}, []
+    while pool.under_way(1):
+        step = pool.step()
+        first += step.first_tokens
+        finished |= {done.index: done for done in step.finished}
+    assert sorted(first) == sorted(finished)
+    return finished
+
+
+def greedy(loaded, text, new):
+    ids = torch.tensor([loaded.tokenizer(text).input_ids])
+    out = loaded.model.generate(ids, do_sample=False, max_new_tokens=new, eos_token_id=None, pad_token_id=2)
+    return out[0, ids.shape[1] :].tolist()
+
+
+def test_without_openvino_it_says_what_to_install(monkeypatch, tiny):
+    monkeypatch.setattr(openvino_pool.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="nbkit\\[openvino\\]"):
+        OpenVinoPool(Settings(model="tiny-random", engine="openvino"), tiny, 4)
+
+
+def test_greedy_tokens_are_those_of_simple(pool_of, tiny):
+    watch = type("Watch", (), {"rank": 0, "cancelled": False, "elapsed_s": 0.0, "report": lambda *_: None})()
+    asked = Settings(model="tiny-random", engine="simple", max_new_tokens=12)
+    batches = make_engine(asked, tiny, 1).generate([[Prompt(i, t)] for i, t in enumerate(PROMPTS)], watch)
+    simple = {output.index: output for batch in batches for output in batch.outputs}
+    finished = run(pool_of(max_new_tokens=12), tiny)
+    for index, done in finished.items():
+        assert tiny.tokenizer.decode(done.tokens, skip_special_tokens=True) == simple[index].text
+        assert len(done.tokens) == simple[index].new_tokens
+
+
+def test_a_sequence_can_join_and_all_can_be_aborted(pool_of, tiny):
+    pool = pool_of(max_new_tokens=20, ignore_eos=True)
+    alone = run(pool, tiny, PROMPTS[:1])[0].tokens
+    pool.add(5, tiny.tokenizer(PROMPTS[1]).input_ids)
+    for _ in range(3):
+        pool.step()
+    assert pool.new_tokens == 3
+    pool.abort()
+    assert pool.under_way(4) == [] and pool.new_tokens == 0
+    assert run(pool, tiny, PROMPTS[:1])[0].tokens == alone and len(alone) == 20
+
+
+def test_draws_depend_on_seed_and_place_alone(pool_of, tiny):
+    asked = {"max_new_tokens": 16, "ignore_eos": True, "temperature": 1.0}
+    pool = pool_of(seed=3, **asked)
+    together = run(pool, tiny)
+    alone = run(pool, tiny, PROMPTS[2:3], places=[2])
+    other = run(pool_of(seed=40, **asked), tiny)
+    assert alone[2].tokens == together[2].tokens != other[2].tokens
+
+
+def test_top_k_of_one_is_greedy(pool_of, tiny):
+    asked = {"max_new_tokens": 10, "ignore_eos": True}
+    drawn = run(pool_of(temperature=1.0, top_k=1, **asked), tiny)
+    assert drawn[0].tokens == run(pool_of(**asked), tiny)[0].tokens
+
+
+def test_a_stop_string_ends_a_sequence_and_is_among_its_tokens(pool_of, tiny):
+    asked = {"max_new_tokens": 30, "ignore_eos": True, "temperature": 1.0}  # greedy, it repeats one letter
+    free = run(pool_of(**asked), tiny, PROMPTS[:1])[0]
+    text = tiny.tokenizer.decode(free.tokens, skip_special_tokens=True)
+    stop = text[10:12]
+    done = run(pool_of(stop=(stop,), **asked), tiny, PROMPTS[:1])[0]
+    assert done.reason == "stop" and free.reason == "length"
+    assert done.tokens == free.tokens[: len(done.tokens)]
+    assert tiny.tokenizer.decode(done.tokens, skip_special_tokens=True) == text[: text.index(stop) + 2]
+
+
+def test_it_works_in_a_fork(pool_of, tiny):
+    expected = run(pool_of(max_new_tokens=5, ignore_eos=True), tiny, PROMPTS[:1])[0].tokens
+    assert len(expected) == 5  # converted; a fork after openvino has threads is not what ranks are
+    code = """
+import os, torch
+from nbkit import models
+from nbkit.engines.openvino_pool import OpenVinoPool
+from nbkit.settings import Settings
+torch.set_num_threads(2)
+torch.ones(800, 800) @ torch.ones(800, 800)
+children = []
+for rank in range(2):
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        loaded = models.load("tiny-random", "float32")
+        pool = OpenVinoPool(Settings(engine="openvino", max_new_tokens=5, ignore_eos=True), loaded, 2)
+        pool.add(0, loaded.tokenizer("the king.").input_ids)
+        done = [finished for _ in range(6) if pool.under_way(1) for finished in pool.step().finished]
+        os._exit(0 if len(done[0].tokens) == 5 else 1)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+"""
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=os.environ)
+
+
+@pytest.mark.parametrize("kind", ["mistral", "qwen2", "qwen3"])
+def test_other_decoders(pool_of, tiny, tmp_path, kind):
+    config = AutoConfig.for_model(
+        kind, vocab_size=32, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=128, sliding_window=None, eos_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    loaded = models.load(str(tmp_path), "float32")
+    done = run(pool_of(loaded, max_new_tokens=12, ignore_eos=True), loaded)
+    assert {i: d.tokens for i, d in done.items()} == {i: greedy(loaded, t, 12) for i, t in enumerate(PROMPTS)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"model_type": "gpt2"}, "gpt2"), ({"sliding_window": 8}, "sliding window"), ({"layer_types": ["x"]}, "window")],
+)
+def test_a_model_that_would_convert_wrongly_is_refused(changes, said):
+    config = type("Config", (), {"model_type": "mistral", **changes})()
+    assert said in openvino_pool._unfit(config)

@@ -1,0 +1,69 @@
+"""Packed and quantised linear layers against plain ones."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from engine_runs import PROMPTS, generate, outputs
+from torch import nn
+
+from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
+from nbkit.engines.quantized_linear import Int4Linear, Int8Linear
+from nbkit.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def relative_error(made, linear, rows, dtype=torch.float32):
+    torch.manual_seed(1)
+    x = torch.randn(rows, 3, linear.in_features)
+    exact = linear(x)
+    return float((made(x.to(dtype)).float() - exact).norm() / exact.norm())
+
+
+@pytest.fixture(params=[True, False], ids=["bias", "no bias"])
+def linear(request):
+    torch.manual_seed(0)
+    return nn.Linear(64, 96, bias=request.param).requires_grad_(False)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 200])
+def test_packed_weights_give_the_same_product(linear, rows):
+    assert relative_error(PackedLinear(linear), linear, rows) < 1e-6
+
+
+@pytest.mark.parametrize(("kind", "most"), [(Int8Linear, 0.03), (Int4Linear, 0.15)])
+@pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_quantised_weights_give_nearly_the_same_product(linear, kind, most, rows, dtype):
+    made = kind(linear)
+    assert made(torch.randn(2, 64, dtype=dtype)).dtype == dtype
+    assert relative_error(made, linear, rows, dtype) < most
+
+
+def test_int4_refuses_a_layer_that_does_not_divide():
+    with pytest.raises(InputError, match=r"multiple of 32; this model has one of 40\. Take quantization='int8'"):
+        Int4Linear(nn.Linear(40, 8))
+
+
+def test_only_what_the_matrix_library_knows_is_packed():
+    assert not can_pack(torch.device("cuda"), torch.bfloat16)
+    assert not can_pack(CPU, torch.float64)
+
+
+def test_a_copy_shares_parameters_and_leaves_the_model_as_it_is(tiny):
+    twin = with_linear_layers(tiny.model, PackedLinear)
+    assert twin.get_input_embeddings().weight is tiny.model.get_input_embeddings().weight
+    assert any(isinstance(part, PackedLinear) for part in twin.modules())
+    assert not any(isinstance(part, PackedLinear) for part in tiny.model.modules())
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_a_quantised_model_generates_and_the_plain_one_is_untouched(tiny, quantization):
+    asked = {"engine": "compiled", "max_new_tokens": 8, "ignore_eos": True, "batch_size": 4}
+    plain = outputs(generate(tiny, PROMPTS, **asked))
+    quantised = outputs(generate(tiny, PROMPTS, quantization=quantization, **asked))
+    assert [output.new_tokens for output in quantised] == [8] * len(PROMPTS)
+    assert outputs(generate(dataclasses.replace(tiny, prepared={}), PROMPTS, **asked)) == plain

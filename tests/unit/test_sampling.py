@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from engine_runs import PROMPTS, generate, outputs
+from example_runs import article
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbkit.engines.sampling import Sampler
+
+DRAWN = {"temperature": 0.9, "top_p": 0.9, "seed": 3, "max_new_tokens": 10, "ignore_eos": True}
+
+
+def sampler(**settings):
+    return Sampler(article(**{"temperature": 1.0, "max_new_tokens": 1000, **settings}))
+
+
+def draws(chooser, logits, count):
+    """Token counts of ``count`` draws for one prompt."""
+    rows = torch.tensor(logits).expand(count, -1)
+    return torch.bincount(chooser.choose(rows, [0] * count, range(count)), minlength=len(logits)) / count
+
+
+def test_greedy_takes_the_likeliest():
+    logits = torch.tensor([[0.1, 3.0, 2.0], [5.0, 1.0, 2.0]])
+    assert Sampler(article()).choose(logits, [0, 1], [0, 0]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_come_as_often_as_their_probability_says(temperature):
+    logits = [0.0, 1.0, 2.0, -3.0]
+    expected = (torch.tensor(logits) / temperature).softmax(-1)
+    assert torch.allclose(draws(sampler(temperature=temperature), logits, 1000), expected, atol=0.05)
+
+
+def test_top_k_leaves_the_likeliest_only():
+    found = draws(sampler(top_k=2), [0.0, 1.0, 2.0, -3.0], 500)
+    assert found[0] == found[3] == 0
+    assert torch.allclose(found[[1, 2]], torch.tensor([1.0, 2.0]).softmax(-1), atol=0.06)
+
+
+def test_top_p_takes_tokens_until_their_sum_is_reached():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().tolist()
+    found = draws(sampler(top_p=0.7), logits, 500)
+    assert found[2] == found[3] == 0 < found[1]
+    assert draws(sampler(top_p=0.4), logits, 50)[0] == 1
+    assert (draws(sampler(top_p=1.0), logits, 900) > 0).all()
+
+
+def test_a_nucleus_wider_than_the_quick_search_is_sorted_whole():
+    flat = [0.0] * 5000
+    found = sampler(top_p=0.99).choose(torch.tensor(flat).expand(400, -1), [0] * 400, range(400))
+    assert found.unique().numel() > 300
+
+
+@given(st.permutations(range(6)), st.integers(0, 2**40), st.sampled_from([{}, {"top_k": 5}, {"top_p": 0.8}]))
+def test_a_draw_depends_on_seed_prompt_and_position_alone(order, seed, more):
+    torch.manual_seed(0)
+    logits = torch.randn(6, 30)
+    alone = [int(sampler(seed=seed, **more).choose(logits[i : i + 1], [i], [i])[0]) for i in range(6)]
+    together = sampler(seed=seed, **more).choose(logits[list(order)], list(order), list(order)).tolist()
+    assert together == [alone[i] for i in order]
+
+
+def test_seeds_differ_and_so_do_prompts():
+    logits = torch.zeros(1, 1000)
+    taken = [int(sampler(seed=s).choose(logits, [i], [0])[0]) for s in range(3) for i in range(3)]
+    assert len(set(taken)) > 6
+
+
+@pytest.mark.parametrize("more", [{}, {"top_k": 20, "top_p": 1.0}, {"top_p": 1.0}])
+def test_sampled_text_is_the_same_whatever_the_engine_and_the_batch(tiny, more):
+    expected = outputs(generate(tiny, PROMPTS, engine="simple", **DRAWN | more))
+    for engine, batch_size in (("batched", 4), ("compiled", 4), ("compiled", 9)):
+        assert outputs(generate(tiny, PROMPTS, engine=engine, batch_size=batch_size, **DRAWN | more)) == expected
+    assert expected != outputs(generate(tiny, PROMPTS, engine="simple", **DRAWN | more | {"seed": 4}))
