@@ -23,6 +23,7 @@ from comparison import compare, describe_ranks, in_turns, print_table, result_pa
 
 import nbkit
 from nbkit.prompts import FIRST_LINES
+from nbkit.settings import ARTICLE
 
 WARM_UP_TOKENS = 8
 
@@ -93,6 +94,8 @@ def measure_kit(workers: nbkit.Workers, work: Work) -> Measurement:
         dtype=work.dtype,
         max_new_tokens=work.max_new_tokens,
         batch_size=work.batch_size,
+        split=ARTICLE["split"],
+        order=ARTICLE["order"],
         pad_to_multiple_of=article_loops.PAD_TO_MULTIPLE_OF,
         ignore_eos=True,
     )

@@ -21,6 +21,7 @@ from comparison import describe_ranks, print_table, result_path, write_result
 import nbkit
 from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.what_if import Workload, simulate
+from nbkit.settings import ARTICLE
 
 TARGET = 0.1
 
@@ -40,7 +41,7 @@ def settings(dtype: str) -> list[Setting]:
 
     def setting(name: str, n: int, words: int, held_out: bool, **asked: Any) -> Setting:
         prompts = nbkit.synthetic_prompts(n, words, "lognormal", seed=words + n)
-        return Setting(name, tuple(prompts), nbkit.Settings(dtype=dtype, **asked), held_out)
+        return Setting(name, tuple(prompts), nbkit.Settings(**{**ARTICLE, "dtype": dtype, **asked}), held_out)
 
     work = {"ignore_eos": True}
     return [

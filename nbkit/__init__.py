@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from nbkit.prompt_files import read_prompts
     from nbkit.prompts import FIRST_LINES, first_lines, synthetic_prompts
     from nbkit.records import Run
-    from nbkit.settings import Settings
+    from nbkit.settings import ARTICLE, Settings
     from nbkit.sweep import Grid, Sweep, run_sweep
     from nbkit.workers import Job, Workers, launch
 
 _HOME = {
+    "ARTICLE": "nbkit.settings",
     "FIRST_LINES": "nbkit.prompts",
     "Grid": "nbkit.sweep",
     "InputError": "nbkit.errors",
@@ -41,6 +42,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ARTICLE",
     "FIRST_LINES",
     "Grid",
     "InputError",

@@ -153,6 +153,9 @@ class _Work:
         """Make the engine, for as many sequences as fit, or fewer where batches can then be alike."""
         if self._settings.prompts_a_batch == AUTO:
             fitting = schedule.even_batch_size(len(self._prompts), self._working, fitting)
+        elif self._settings.is_in_flight:
+            # The first rank to be ready must not take what the others could do at the same time.
+            fitting = min(fitting, schedule.even_batch_size(len(self._prompts), self._working, len(self._prompts)))
         self.engine = make_engine(self._settings, self.loaded, fitting)
         if self._settings.tokenize_first:
             self.loaded.prompt_tokens.of([self._prompts[place] for place in self._places])
@@ -187,11 +190,11 @@ class _Work:
 
     def _batches(self, lengths: list[int]) -> schedule.Batches:
         sizes = lengths if self._settings.order == "by_length" else None
-        if self._settings.is_in_flight and not self._is_static:
-            return schedule.shrinking_pieces(self._places, self.engine.batch_size, self._working, sizes)
+        if self._settings.is_in_flight:
+            # One by one: a rank takes as many as it has room for, and then one whenever one has ended.
+            return schedule.batches(self._places, 1, sizes)
         budget = None
-        # In flight, the budget is kept sequence by sequence.
-        if self._settings.token_budget is not None and not self._settings.is_in_flight:
+        if self._settings.token_budget is not None:
             budget = schedule.TokenBudget(
                 self._settings.token_budget,
                 lengths,

@@ -109,24 +109,6 @@ def batches(
     return Batches(np.asarray(places, dtype=np.int64)[order], starts)
 
 
-def shrinking_pieces(
-    places: Sequence[int] | Indices, most: int, ranks: int, lengths: Sequence[int] | Indices | None = None
-) -> Batches:
-    """Cut prompts into pieces for ranks that take one after another: large ones first, single prompts at the end.
-
-    Each piece is half of an equal share of what is left, at most ``most``; so no rank holds
-    work back while another has none (guided self-scheduling: Polychronopoulos and Kuck,
-    IEEE Transactions on Computers C-36(12), 1987). For engines in which prompts join one by
-    one, so that a small piece costs nothing. Parameters as for ``batches``.
-    """
-    order = _order(len(places), lengths)
-    starts, taken = [], 0
-    while taken < len(order):
-        starts.append(taken)
-        taken += max(1, min(most, (len(order) - taken) // (2 * ranks)))
-    return Batches(np.asarray(places, dtype=np.int64)[order], np.array(starts, dtype=np.int64))
-
-
 def _order(count: int, lengths: Sequence[int] | Indices | None) -> Indices:
     if lengths is None:
         return np.arange(count, dtype=np.int64)

@@ -55,8 +55,8 @@ class Settings:
         Weights of the linear layers in fewer bits than the dtype's.
     split : {"static", "dynamic"}
         How prompts reach ranks. ``static``: each rank gets an equal, contiguous share
-        before it begins, as in the article. ``dynamic``: each takes the next ones when
-        it is free, so that none waits while there is work.
+        before it begins, as in the article. ``dynamic``: each takes the next ones when it
+        has room, many at first and one by one at the end, so that none waits while there is work.
     order : {"as_given", "by_length"}
         ``by_length`` takes the longest prompts first, so that those of a batch are of
         like length and little is padded; a static share is ordered within itself.

@@ -10,17 +10,21 @@ import plotly.graph_objects as go
 
 from nbkit import figures
 from nbkit.analysis.cost_model import resolved_dtype
-from nbkit.analysis.scaling import ScalingPoint
+from nbkit.analysis.scaling import ScalingPoint, explain_all, points_by_series
 from nbkit.errors import InputError
 from nbkit.records import Run
 from nbkit.report import html_table, write_page
 from nbkit.sweep import Sweep
-from nbkit.sweep.terminal import measured_series
 
 
 def with_several_ranks(points: Mapping[str, Sequence[ScalingPoint]]) -> dict[str, Sequence[ScalingPoint]]:
     """The series from which scaling can be told."""
     return {label: own for label, own in points.items() if len(own) > 1}
+
+
+def has_account(points: Sequence[ScalingPoint]) -> bool:
+    """Whether it can be told where the time of these points went."""
+    return all(point.lost is not None for point in points)
 
 
 def of_one_schedule(runs: Sequence[Run], like: Run) -> list[Run]:
@@ -30,14 +34,12 @@ def of_one_schedule(runs: Sequence[Run], like: Run) -> list[Run]:
 
 def sweep_figures(runs: Sequence[Run]) -> dict[str, go.Figure]:
     """Every figure that a sweep's runs give, by a name."""
-    measured = measured_series(runs)
-    scaled = with_several_ranks({label: own.points for label, own in measured.items()})
+    scaled = with_several_ranks(points_by_series(runs))
     made = {"speed-up": figures.speed_up(scaled), "efficiency": figures.efficiency(scaled)}
     for label, own in scaled.items():
-        if measured[label].why_no_account is not None:
-            continue
-        made[f"lost time: {label}"] = figures.lost_time(own)
-        made[f"gap: {label}"] = figures.gap(own)
+        if has_account(own):
+            made[f"lost time: {label}"] = figures.lost_time(own)
+            made[f"gap: {label}"] = figures.gap(own)
     for schedule in dict.fromkeys(_schedule(run) for run in runs if run.is_complete):
         alike = [run for run in runs if run.is_complete and _schedule(run) == schedule]
         made[f"ranks and batch size: {', '.join(schedule)}"] = figures.heat_map(alike)
@@ -55,7 +57,7 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
     """
     if not any(run.is_complete for run in sweep.runs):
         raise InputError("nothing of this sweep is measured yet; run it first.")
-    said = [line for own in measured_series(sweep.runs).values() for line in own.in_words]
+    said = [line for own in points_by_series(sweep.runs).values() for line in explain_all(own)]
     notes = [(each, figures.memory_note(each.run)) for each in sweep.measurements]
     said += [f"{each.point.label}, repeat {each.repeat}: {note}." for each, note in notes if note]
     sections = [html_table(sweep.summary_rows())]

@@ -8,17 +8,18 @@ measured on one rank, the fewest ranks m stand for it: S = m T_m / T_n.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nbkit.analysis.cost_model import CostModel, resolved_dtype
 from nbkit.analysis.lost_time import LostTime, lost_time
 from nbkit.errors import InputError
 from nbkit.records import Run
-from nbkit.settings import ENGINES, ORDERS, SPLITS
+from nbkit.settings import ENGINES, ORDERS, SPLITS, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class ScalingPoint:
     ``wall_s`` in seconds; ``speed_up`` and ``efficiency`` (0 to 1, or more) are against the
     fewest ranks, repeat by repeat, so that a machine that drifts is in both halves of a
     ratio. ``lost`` is the account of the run whose wall time is the median, ``gap`` that account
-    against the fewest ranks'.
+    against the fewest ranks'; where no cost model can be fitted both are None, and
+    ``why_no_account`` says why, in a sentence.
     """
 
     ranks: int
@@ -61,8 +63,9 @@ class ScalingPoint:
     tokens_per_second: Spread
     speed_up: Spread
     efficiency: Spread
-    lost: LostTime
-    gap: LostTime
+    lost: LostTime | None = None
+    gap: LostTime | None = None
+    why_no_account: str | None = None
 
 
 def series(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -90,7 +93,8 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
         Of the same prompts with the same settings, on several numbers of ranks, in the
         order in which they were measured. One of the lists that ``series`` gives.
     model : CostModel, optional
-        What batches should take; left out, it is fitted to these runs. One that is fitted
+        What batches should take; left out, it is fitted to these runs, and where it cannot
+        be, there is no account of lost time. One that is fitted
         to more batch sizes tells fixed seconds from those of each sequence better. It is
         calibrated to the runs on the fewest ranks, so that slower means slower than these.
 
@@ -100,14 +104,20 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
         The runs differ in more than the number of ranks, one was stopped, or there are none.
     """
     _check_alike(runs)
-    model = model or CostModel.fit(runs)
     by_ranks: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         by_ranks[run.world_size].append(run)
-    fewest = min(by_ranks)
-    model = model.calibrated(by_ranks[fewest])
-    reference = _median_run(by_ranks[fewest])
-    return [_point(by_ranks[ranks], by_ranks[fewest], reference, model) for ranks in sorted(by_ranks)]
+    fewest = by_ranks[min(by_ranks)]
+    points = [_point(by_ranks[ranks], fewest) for ranks in sorted(by_ranks)]
+    try:
+        model = (model or CostModel.fit(runs)).calibrated(fewest)
+    except InputError as error:
+        return [dataclasses.replace(point, why_no_account=str(error)) for point in points]
+    accounts = [lost_time(_median_run(by_ranks[point.ranks]), model) for point in points]
+    return [
+        dataclasses.replace(point, lost=account, gap=account.minus(accounts[0]))
+        for point, account in zip(points, accounts, strict=True)
+    ]
 
 
 def kinds(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -126,21 +136,35 @@ def best_model(runs: Sequence[Run], of: Run) -> CostModel:
 
 def points_by_series(runs: Sequence[Run]) -> dict[str, list[ScalingPoint]]:
     """The points of every series, by its label, each held against the cost model of all runs of its kind."""
-    models = {name: CostModel.fit(own) for name, own in kinds(runs).items()}
-    return {label: scaling(own, models[kind(own[0])]) for label, own in series(runs).items()}
+    models = {}
+    for name, own in kinds(runs).items():
+        with contextlib.suppress(InputError):  # ``scaling`` comes to the same and writes it down
+            models[name] = CostModel.fit(own)
+    return {label: scaling(own, models.get(kind(own[0]))) for label, own in series(runs).items()}
 
 
 def explain(point: ScalingPoint) -> str:
-    """In a sentence: how far a point is from ideal, and the largest reasons."""
-    gap = point.gap
+    """In a sentence: how far a point is from ideal, and the largest reasons, as far as there is an account."""
+    ranks, gap = point.ranks, point.gap
+    found = f"{ranks} ranks are {point.speed_up.median:.2f} times as fast"
+    if gap is None:
+        return f"{found}."
     if gap.wall_s <= 0.02 * point.wall_s.median:
-        return f"{point.ranks} ranks are {point.speed_up.median:.2f} times as fast: what {point.ranks} ranks can be."
+        return f"{found}: what {ranks} ranks can be."
     reasons = sorted(gap.losses.items(), key=lambda item: -item[1])
     named = [f"{name} ({seconds:.2f} s)" for name, seconds in reasons if seconds > 0.1 * gap.wall_s][:3]
-    return (
-        f"{point.ranks} ranks are {point.speed_up.median:.2f} times as fast: {gap.wall_s:.2f} s slower than "
-        f"{point.ranks} times would be, for {', '.join(named)}."
-    )
+    return f"{found}: {gap.wall_s:.2f} s slower than {ranks} times would be, for {', '.join(named)}."
+
+
+def explain_missing_accounts(points: Iterable[ScalingPoint]) -> list[str]:
+    """Why points have no account of lost time: a sentence for each reason that there is."""
+    reasons = dict.fromkeys(point.why_no_account for point in points if point.why_no_account is not None)
+    return [f"Where the time went is not told: {reason}" for reason in reasons]
+
+
+def explain_all(points: Sequence[ScalingPoint]) -> list[str]:
+    """The points of one series in sentences: of each number of ranks but the fewest, and of what is not known."""
+    return [*map(explain, points[1:]), *explain_missing_accounts(points)]
 
 
 def kind(run: Run) -> str:
@@ -148,28 +172,43 @@ def kind(run: Run) -> str:
     return f"{run.settings.model}, {run.settings.engine}, {resolved_dtype(run)}"
 
 
-_CHOICES = ("engine", "dtype", "schedule", "new tokens", "end", "padding", "model", "prompts")
+_CHOICES = (
+    *("engine", "dtype", "quantization", "schedule", "token budget", "new tokens", "end", "sampling", "stop"),
+    *("padding", "tokenising", "model", "prompts"),
+)
 
 
 def _choices(run: Run) -> dict[str, str]:
+    """Every setting in words. A batch size that is found by itself differs between ranks, so it stays ``auto``."""
     asked = run.settings
     batch = "" if asked.engine == "simple" else f", batch size {asked.batch_size}"
     return {
         "engine": f"{asked.engine}{batch}",
         "dtype": resolved_dtype(run),
+        "quantization": "not quantised" if asked.quantization == "none" else asked.quantization,
         "schedule": f"{asked.split}, {asked.order.replace('_', ' ')}",
+        "token budget": f"token budget {asked.token_budget}" if asked.token_budget else "no token budget",
         "new tokens": f"{asked.max_new_tokens} new tokens",
         "end": "past the end" if asked.ignore_eos else "to the end",
+        "sampling": _sampling(asked),
+        "stop": f"stop at {', '.join(map(repr, asked.stop))}" if asked.stop else "no stop strings",
         "padding": f"padded to {asked.pad_to_multiple_of}",
+        "tokenising": "tokenised first" if asked.tokenize_first else "tokenised as it goes",
         "model": asked.model,
         "prompts": f"{len(run.prompts)} prompts",
     }
 
 
+def _sampling(asked: Settings) -> str:
+    if not asked.temperature:
+        return "greedy"  # nothing is drawn, so the rest has no effect
+    return f"temperature {asked.temperature:g}, top-p {asked.top_p:g}, top-k {asked.top_k}, seed {asked.seed}"
+
+
 def _place(run: Run) -> tuple[object, ...]:
     asked = run.settings
     places = (ENGINES.index(asked.engine), SPLITS.index(asked.split), ORDERS.index(asked.order))
-    return asked.model, places[0], asked.prompts_a_batch, resolved_dtype(run), *places[1:], asked.max_new_tokens
+    return asked.model, places[0], run.batch_size, resolved_dtype(run), *places[1:], asked.max_new_tokens
 
 
 def _check_alike(runs: Sequence[Run]) -> None:
@@ -179,26 +218,20 @@ def _check_alike(runs: Sequence[Run]) -> None:
     if stopped:
         raise InputError(f"{stopped} of these runs were stopped before their end; compare complete runs only.")
     for run in runs:
-        settings = dataclasses.replace(run.settings, dtype=runs[0].settings.dtype)
-        if settings != runs[0].settings or run.prompts != runs[0].prompts or _differs_in_dtype(run, runs[0]):
+        if _choices(run) != _choices(runs[0]) or run.prompts != runs[0].prompts:
             raise InputError(
                 "these runs differ in more than the number of ranks; group them with nbkit.analysis.scaling.series."
             )
-
-
-def _differs_in_dtype(run: Run, other: Run) -> bool:
-    return resolved_dtype(run) != resolved_dtype(other)
 
 
 def _median_run(runs: Sequence[Run]) -> Run:
     return sorted(runs, key=lambda run: run.wall_s)[(len(runs) - 1) // 2]
 
 
-def _point(runs: Sequence[Run], reference: Sequence[Run], median: Run, model: CostModel) -> ScalingPoint:
+def _point(runs: Sequence[Run], reference: Sequence[Run]) -> ScalingPoint:
     ranks, fewest = runs[0].world_size, reference[0].world_size
     ratios = [fewest * one.wall_s / run.wall_s for one, run in zip(reference, runs, strict=False) if run.wall_s]
     speed_up = Spread.of(ratios or [0.0])
-    lost = lost_time(_median_run(runs), model)
     return ScalingPoint(
         ranks=ranks,
         repeats=len(runs),
@@ -206,6 +239,4 @@ def _point(runs: Sequence[Run], reference: Sequence[Run], median: Run, model: Co
         tokens_per_second=Spread.of([run.tokens_per_second for run in runs]),
         speed_up=speed_up,
         efficiency=speed_up.times(1 / ranks),
-        lost=lost,
-        gap=lost.minus(lost_time(median, model)),
     )

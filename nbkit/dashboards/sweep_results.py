@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import ipywidgets
 
 from nbkit import figures
-from nbkit.analysis.scaling import series
+from nbkit.analysis.scaling import ScalingPoint, explain_all, points_by_series, series
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH
 from nbkit.records import Run
-from nbkit.sweep.terminal import MeasuredSeries, measured_series
-from nbkit.sweep_report import of_one_schedule, with_several_ranks
+from nbkit.sweep_report import has_account, of_one_schedule, with_several_ranks
 
 NOTHING_YET = "Nothing measured yet. Run a sweep, or load one."
 
@@ -25,7 +23,7 @@ class SweepResults:
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
-        self._measured: dict[str, MeasuredSeries] = {}
+        self._points: dict[str, list[ScalingPoint]] = {}
         self._series = ipywidgets.Dropdown(description="series", options=[], style=LABEL_WIDTH, layout=CONTROL)
         self._words = ipywidgets.HTML()
         self._speed_up = LiveFigure(figures.speed_up({}))
@@ -60,25 +58,25 @@ class SweepResults:
     def show(self, runs: Sequence[Run]) -> None:
         """Draw everything from these runs."""
         self._runs = list(runs)
-        self._measured = measured_series(runs)
-        scaled = with_several_ranks({label: own.points for label, own in self._measured.items()})
+        self._points = points_by_series(runs)
+        scaled = with_several_ranks(self._points)
         self._draw(self._speed_up, lambda: figures.speed_up(scaled))
         self._draw(self._efficiency, lambda: figures.efficiency(scaled))
         self._draw(self._pareto, lambda: figures.pareto(runs))
-        chosen, labels = self._series.value, list(self._measured)
+        chosen, labels = self._series.value, list(self._points)
         self._series.options = labels
         self._series.value = chosen if chosen in labels else next(iter(labels), None)
         self._show_series()
 
     def _show_series(self) -> None:
-        measured = self._measured.get(self._series.value, MeasuredSeries([]))
+        points = self._points.get(self._series.value, [])
         own = series(self._runs).get(self._series.value, [])
-        has_account = measured.why_no_account is None
-        for figure, make in ((self._lost, figures.lost_time), (self._gap, figures.gap)):
-            self._panels[figure].layout.display = None if has_account else "none"
-            self._draw(figure, partial(make, measured.points if has_account else []))
+        for figure in (self._lost, self._gap):
+            self._panels[figure].layout.display = None if has_account(points) else "none"
+        self._draw(self._lost, lambda: figures.lost_time(points))
+        self._draw(self._gap, lambda: figures.gap(points))
         self._draw(self._heat, lambda: figures.heat_map(of_one_schedule(self._runs, own[0]) if own else []))
-        said = measured.in_words or [NOTHING_YET if not own else "One number of ranks so far."]
+        said = explain_all(points) or [NOTHING_YET if not own else "One number of ranks so far."]
         self._words.value = "".join(f"<div class='nbkit-status'>{html.escape(line)}</div>" for line in said)
 
     def _draw(self, figure: LiveFigure, make: Callable[[], object]) -> None:

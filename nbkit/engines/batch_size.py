@@ -12,6 +12,9 @@ from nbkit.weights_size import free_bytes
 SHARE_OF_FREE = 0.6
 """Of the memory that is free; the rest is for what a step computes with, and for others."""
 
+MOST_CONTINUOUS = 32
+"""Without flash attention, transformers' continuous batching multiplies the queries of all by the keys of all."""
+
 LOGITS_COPIES = 4
 """Rows of the vocabulary's size, in float32, that sampling may hold for each sequence."""
 
@@ -28,7 +31,10 @@ def sequences_that_fit(settings: Settings, loaded: LoadedModel, longest: int, sh
     """
     config = loaded.config.get_text_config()
     sequence = (longest + settings.max_new_tokens) * _kv_bytes(config, loaded) + 4 * LOGITS_COPIES * config.vocab_size
-    return max(1, min(schedule.MOST_SEQUENCES, int(SHARE_OF_FREE * free_bytes(loaded.device) / sharing / sequence)))
+    most = schedule.MOST_SEQUENCES
+    if settings.engine == "continuous" and loaded.device.type == "cpu":
+        most = MOST_CONTINUOUS
+    return max(1, min(most, int(SHARE_OF_FREE * free_bytes(loaded.device) / sharing / sequence)))
 
 
 def _kv_bytes(config: Any, loaded: LoadedModel) -> int:

@@ -281,7 +281,7 @@ class _Flight:
         return len(self._in_pool) < self._pool.capacity
 
     def _draw(self, stretch: _Stretch) -> bool:
-        """Whether a prompt waits that fits the token budget; batches are drawn as long as none waits."""
+        """Whether a prompt waits that fits the token budget; the next are drawn when none waits."""
         while not self._waiting:
             drawn = next(self._batches, None)
             if drawn is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from nbkit.analysis.lost_time import LOSSES
+from nbkit.analysis.lost_time import LOSSES, LostTime
 from nbkit.analysis.scaling import ScalingPoint
 from nbkit.figures.style import styled
 
@@ -20,29 +20,31 @@ LOSS_COLOURS = dict(
 def lost_time(points: Sequence[ScalingPoint]) -> go.Figure:
     """Useful work and each loss in percent of the wall time, a bar for each number of ranks.
 
-    A loss below 0, as of ranks faster than expected, is drawn below 0; all of a bar is 100%.
+    A loss below 0, as of ranks faster than expected, is drawn below 0; all of a bar is 100%. Points
+    without an account have no bar.
     """
     figure = go.Figure()
-    rows = [str(point.ranks) for point in points]
-    useful = [point.lost.useful_s for point in points]
-    _add_bars(figure, rows, "useful work", USEFUL_COLOUR, useful, [point.lost.wall_s for point in points])
+    accounts = [point.lost for point in points if point.lost is not None]
+    _add_bars(figure, accounts, "useful work", USEFUL_COLOUR, [account.useful_s for account in accounts])
     for name, colour in LOSS_COLOURS.items():
-        seconds = [point.lost.losses[name] for point in points]
-        _add_bars(figure, rows, name, colour, seconds, [point.lost.wall_s for point in points])
+        _add_bars(figure, accounts, name, colour, [account.losses[name] for account in accounts])
     figure.update_layout(barmode="relative", bargap=0.3)
     figure.update_yaxes(title="% of the wall time")
     figure.update_xaxes(title="ranks", type="category")
-    return _with_legend_beside(styled(figure, _lost_title(points), height=400))
+    return _with_legend_beside(styled(figure, _lost_title(accounts), height=400))
 
 
 def gap(points: Sequence[ScalingPoint]) -> go.Figure:
-    """Seconds of wall time beyond what n ranks could be, by cause; held against the fewest ranks."""
+    """Seconds of wall time beyond what n ranks could be, by cause; held against the fewest ranks.
+
+    Points without an account have no bar.
+    """
     figure = go.Figure()
-    rows = [str(point.ranks) for point in points[1:]]
+    gaps = [point.gap for point in points[1:] if point.gap is not None]
     for name, colour in LOSS_COLOURS.items():
         figure.add_bar(
-            x=rows,
-            y=[point.gap.losses[name] for point in points[1:]],
+            x=[str(gap.ranks) for gap in gaps],
+            y=[gap.losses[name] for gap in gaps],
             name=name,
             marker_color=colour,
             hovertemplate="%{x} ranks: %{y:.3f} s<extra>%{fullData.name}</extra>",
@@ -50,19 +52,15 @@ def gap(points: Sequence[ScalingPoint]) -> go.Figure:
     figure.update_layout(barmode="relative", bargap=0.3)
     figure.update_yaxes(title="seconds beyond the ideal")
     figure.update_xaxes(title="ranks", type="category")
-    return _with_legend_beside(styled(figure, _gap_title(points), height=400))
+    return _with_legend_beside(styled(figure, _gap_title(gaps), height=400))
 
 
 def _add_bars(
-    figure: go.Figure,
-    rows: Sequence[str],
-    name: str,
-    colour: str,
-    seconds: Sequence[float],
-    walls: Sequence[float],
+    figure: go.Figure, accounts: Sequence[LostTime], name: str, colour: str, seconds: Sequence[float]
 ) -> None:
+    walls = [account.wall_s for account in accounts]
     figure.add_bar(
-        x=rows,
+        x=[str(account.ranks) for account in accounts],
         y=[100 * part / wall if wall else 0.0 for part, wall in zip(seconds, walls, strict=True)],
         customdata=[[part] for part in seconds],
         name=name,
@@ -85,18 +83,18 @@ def _in_words(ranks: int) -> str:
     return f"{ranks} rank{'s' if ranks > 1 else ''}"
 
 
-def _lost_title(points: Sequence[ScalingPoint]) -> str:
-    if not points:
+def _lost_title(accounts: Sequence[LostTime]) -> str:
+    if not accounts:
         return "Where the wall time went"
-    last = points[-1].lost
+    last = accounts[-1]
     share = 100 * last.losses[last.largest] / last.wall_s if last.wall_s else 0.0
     return f"{_in_words(last.ranks)}: {share:.0f}% lost to {last.largest}"
 
 
-def _gap_title(points: Sequence[ScalingPoint]) -> str:
-    if len(points) < 2:
+def _gap_title(gaps: Sequence[LostTime]) -> str:
+    if not gaps:
         return "What keeps more ranks from being faster"
-    last = points[-1].gap
+    last = gaps[-1]
     if last.wall_s <= 0:
         return f"{_in_words(last.ranks)}: as fast as can be"
     return f"{_in_words(last.ranks)}: {last.wall_s:.2f} s slower than ideal"

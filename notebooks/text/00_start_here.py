@@ -89,7 +89,9 @@ dashboards.Hello(workers)
 # Everything works here if the cells above did. A *rank* is one process on one device; `Workers` keeps the ranks
 # alive; `workers.run(function)` calls a function on every rank and returns every rank's value.
 #
-# Next: [01_hello_gather](01_hello_gather.ipynb), in which the ranks begin to talk to each other.
+# Next: [01_hello_gather](01_hello_gather.ipynb), in which the ranks begin to talk to each other. Notebooks 1 to 5
+# generate as the published article does, which shows best what happens; the kit's own settings are faster, and
+# [06_faster](06_faster.ipynb) is about these.
 
 # %%
 workers.close()  # frees the ranks' memory; the dashboard starts them again when you press its button

@@ -71,8 +71,9 @@ print(len(answers), "answers; the first:", answers[0])
 # %%
 prediction = 10.0  # times
 
-simple = workers.generate(prompts, model=MODEL, engine="simple", max_new_tokens=20)
-ten = workers.generate(prompts, model=MODEL, engine="batched", batch_size=10, max_new_tokens=20)
+article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=20)
+simple = workers.generate(prompts, article, engine="simple")
+ten = workers.generate(prompts, article, engine="batched", batch_size=10)
 
 ratio = ten.tokens_per_second / simple.tokens_per_second
 print(f"{simple.tokens_per_second:.0f} -> {ten.tokens_per_second:.0f} tokens/s: {ratio:.1f} times")
@@ -110,7 +111,7 @@ print(f"{same} of {len(prompts)} outputs are the same (in {simple.ranks[0].dtype
 
 # %%
 short = ["Question: What is 2 + 2? Answer:", "Say hello.", "The opposite of hot is", "Hello! How are you?"]
-uneven = workers.generate(short, model=MODEL, batch_size=4, max_new_tokens=40)
+uneven = workers.generate(short, article, batch_size=4, max_new_tokens=40)
 for prompt, count, reason in zip(short, uneven.new_tokens, uneven.finish_reasons, strict=True):
     print(f"{count:3d} new tokens, ended by {reason:6s}: {prompt}")
 
@@ -131,11 +132,14 @@ uneven.table("batches")[columns]
 # - batch sizes 1, 4, 10: where does the throughput stop growing? What happens to TTFT?
 # - 20 prompts on 2 workers are 10 for each. Batch size 8 makes batches of 8 and 2. Look at the timeline: what does the
 #   small batch cost? Is batch size 10 or 5 better?
+# - tick **auto** beside the slider: the kit finds a size that fits into memory and divides evenly. The list of runs
+#   says which it was.
 
 # %%
 from nbkit import dashboards
 
-explore = dashboards.Explore(workers, model=MODEL, batch_size=8, max_new_tokens=20)
+in_eights = nbkit.ARTICLE | {"batch_size": 8}
+explore = dashboards.Explore(workers, **in_eights, model=MODEL, max_new_tokens=20)
 explore
 
 # %% [markdown]
@@ -144,6 +148,8 @@ explore
 # A batch shares each reading of the weights among its prompts: much more throughput, at the price of padding, of
 # tokens computed for sequences that have ended, and of a longer time to first token. The last, nearly empty batch
 # costs almost as much time as a full one.
+#
+# Next: [04_scaling](04_scaling.ipynb): more workers.
 
 # %%
 workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run

@@ -95,7 +95,7 @@ counts = sorted({1, workers.world_size})
 grid = nbkit.Grid(
     ranks=counts,
     batch_sizes=(4, 16),
-    base=nbkit.Settings(model=MODEL, max_new_tokens=8, ignore_eos=True),
+    base=nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=8, ignore_eos=True),
     repeats=2,
 )
 sweep = nbkit.run_sweep(workers, grid, nbkit.first_lines(20))

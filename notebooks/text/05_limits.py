@@ -22,8 +22,9 @@ workers = nbkit.Workers()
 # position** (*decode*). Watch what each costs:
 
 # %%
+article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=10, ignore_eos=True)
 prompts = nbkit.synthetic_prompts(2 * workers.world_size, mean_words=60, distribution="constant")
-run = workers.generate(prompts, model=MODEL, batch_size=2, max_new_tokens=10, ignore_eos=True)
+run = workers.generate(prompts, article, batch_size=2)
 batch = run.batches[0]
 
 positions = batch.prompt_tokens + batch.padding_tokens
@@ -104,9 +105,7 @@ from nbkit.analysis.roofline import of_run
 runs = {}
 for size in (1, 4, 16):
     listed = nbkit.first_lines(size * workers.world_size)
-    runs[f"batch size {size}"] = workers.generate(
-        listed, model=MODEL, batch_size=size, max_new_tokens=10, ignore_eos=True
-    )
+    runs[f"batch size {size}"] = workers.generate(listed, article, batch_size=size)
 points = {
     name: of_run(run, shape, speed)
     for name, run in runs.items()
@@ -158,12 +157,9 @@ check(percent, 100 * 44 / limit.tokens_per_second, "%", hint="936 / 13.5 tokens/
 listed = nbkit.first_lines(2 * workers.world_size)
 halved = {}
 for dtype in ("float32", "bfloat16"):
-    workers.generate(
-        listed, model=MODEL, engine="simple", max_new_tokens=2, dtype=dtype
-    )  # loads the weights
-    halved[dtype] = workers.generate(
-        listed, model=MODEL, engine="simple", max_new_tokens=16, dtype=dtype, ignore_eos=True
-    )
+    simple = nbkit.Settings.of(article, engine="simple", dtype=dtype, max_new_tokens=16)
+    workers.generate(listed, simple, max_new_tokens=2)  # loads the weights
+    halved[dtype] = workers.generate(listed, simple)
 
 gain = halved["bfloat16"].tokens_per_second / halved["float32"].tokens_per_second
 print(f"bfloat16: {gain:.2f} times the tokens per second of float32")

@@ -5,6 +5,7 @@
 # when the page is closed.
 
 # %%
+import nbkit
 from nbkit import dashboards
 
-dashboards.Explore(max_new_tokens=20)
+dashboards.Explore(**nbkit.ARTICLE, max_new_tokens=20)

@@ -62,6 +62,36 @@ def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, s
     expect(notebook.runs).to_have_count(4)
 
 
+def test_an_engine_in_which_sequences_join_finds_its_batch_size_by_itself(open_notebook):
+    notebook = open_notebook("explore_app.ipynb", height=1750)
+    page = notebook.page
+    ready(notebook)
+
+    # Ticked, auto puts the slider to rest; so does it again after it was unticked.
+    auto, why_off = page.get_by_label("auto", exact=True), page.get_by_text("auto: as many as fit. Untick to choose.")
+    for tick in (auto.check, auto.uncheck, auto.check):
+        tick()
+        expect(why_off).to_be_visible(visible=auto.is_checked())
+        expect(notebook.slider("batch size").locator("[disabled]")).to_have_count(int(auto.is_checked()))
+
+    # Below the fold is what is used less often, as far as it applies.
+    more = page.get_by_text("More", exact=True)
+    more.click()
+    expect(page.get_by_text("Not used by batched: only compiled has it.")).to_be_visible()
+    page.get_by_label("engine", exact=True).select_option(label="compiled")
+    expect(page.get_by_text("Not used by compiled: it pads no batches.")).to_be_visible()
+    page.get_by_label("ignore end", exact=True).check()
+    expect(page.get_by_text("More: ignore eos", exact=True)).to_be_visible()
+    assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
+
+    # 20 prompts on 2 workers: 10 side by side on each.
+    notebook.set_slider("new tokens", 4)
+    notebook.press("Run")
+    expect(notebook.runs).to_have_count(1, timeout=RUN_TIMEOUT_MS)
+    expect(notebook.runs.first.locator("input[type=text]")).to_have_value("1: compiled 10, 2w")
+    expect(page.get_by_text(re.compile("^compiled, batch size 10, 2 workers: 20 prompts in")).first).to_be_visible()
+
+
 def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_notebook):
     notebook = open_notebook("explore_app.ipynb")
     page = notebook.page
@@ -194,7 +224,9 @@ def test_hello_shows_the_machine_and_who_answered(open_notebook, screenshot):
 
 def test_monitor_shows_each_rank_until_it_is_paused(lab, open_notebook, screenshot):
     (lab.folder / "monitor.ipynb").write_text(
-        (lab.folder / "explore_app.ipynb").read_text().replace("Explore(max_new_tokens=20)", "Monitor()")
+        (lab.folder / "explore_app.ipynb")
+        .read_text()
+        .replace("Explore(**nbkit.ARTICLE, max_new_tokens=20)", "Monitor()")
     )
     notebook = open_notebook("monitor.ipynb", height=560)
     page = notebook.page

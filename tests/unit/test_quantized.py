@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from engine_runs import PROMPTS, generate, outputs
 from torch import nn
 
 from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
+from nbkit.engines.perplexity import perplexity
 from nbkit.engines.quantized_linear import Int4Linear, Int8Linear
 from nbkit.errors import InputError
 
@@ -67,3 +69,11 @@ def test_a_quantised_model_generates_and_the_plain_one_is_untouched(tiny, quanti
     quantised = outputs(generate(tiny, PROMPTS, quantization=quantization, **asked))
     assert [output.new_tokens for output in quantised] == [8] * len(PROMPTS)
     assert outputs(generate(dataclasses.replace(tiny, prepared={}), PROMPTS, **asked)) == plain
+
+
+def test_perplexity_is_that_of_the_models_own_loss(tiny):
+    text = "it was a bright cold day in april"
+    ids = tiny.tokenizer(text, return_tensors="pt").input_ids
+    loss = float(tiny.model(input_ids=ids, labels=ids).loss.detach())
+    assert perplexity(tiny, text=text) == pytest.approx(math.exp(loss), rel=1e-5)
+    assert perplexity(tiny, "int8", text) == pytest.approx(math.exp(loss), rel=0.02)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timelines import FLAT, MODEL, timeline, varied_runs
 
-from nbkit.analysis.scaling import Spread, best_model, explain, scaling, series
+from nbkit.analysis.scaling import Spread, best_model, explain, explain_all, points_by_series, scaling, series
 from nbkit.errors import InputError
 
 WORK = ([8] * 96, [20] * 96)
@@ -52,6 +52,59 @@ def test_runs_are_grouped_by_what_they_have_in_common():
     assert list(series(runs_on((1, 2)))) == ["batched, batch size 8"]
     mixed = series(runs_on((1,)) + runs_on((1,), split="dynamic"))
     assert list(mixed) == ["static, as given", "dynamic, as given"]
+
+
+def test_a_label_names_whatever_differs():
+    [made] = runs_on((1,), engine="compiled")
+    one = made.settings
+    changes = {
+        "batch_size": ("auto", "batch size auto"),
+        "quantization": ("int8", "int8"),
+        "token_budget": (512, "token budget 512"),
+        "temperature": (0.7, "temperature 0.7, top-p 1, top-k 0, seed 0"),
+        "stop": (("\n",), r"stop at '\n'"),
+        "tokenize_first": (True, "tokenised first"),
+        "ignore_eos": (not one.ignore_eos, "to the end" if one.ignore_eos else "past the end"),
+    }
+    for field, (value, said) in changes.items():
+        other = dataclasses.replace(made, settings=dataclasses.replace(one, **{field: value}))
+        labels = list(series([made, other]))
+        assert len(labels) == 2, field
+        assert any(said in label for label in labels), field
+        with pytest.raises(InputError, match="differ in more"):
+            scaling([made, other])
+
+
+def test_what_has_no_effect_makes_no_series():
+    [made] = runs_on((1,))
+    other = dataclasses.replace(made, settings=dataclasses.replace(made.settings, seed=1, top_k=5))
+    [points] = points_by_series([made, other]).values()
+    assert points[0].repeats == 2
+
+
+def test_ranks_that_find_their_batch_sizes_are_one_series():
+    runs = runs_on((1, 2), engine="compiled")
+    sizes = (96, 48)
+    for run, size in zip(runs, sizes, strict=True):
+        run.ranks[:] = [dataclasses.replace(rank, batch_size=size) for rank in run.ranks]
+    found = [dataclasses.replace(run, settings=dataclasses.replace(run.settings, batch_size="auto")) for run in runs]
+    assert [run.batch_size for run in found] == list(sizes)
+    measured = points_by_series([*found, *runs])
+    assert list(measured) == ["compiled, batch size 8", "compiled, batch size auto"]
+    assert [len(points) for points in measured.values()] == [2, 2]
+
+
+def test_without_a_cost_model_there_is_all_but_the_account():
+    measured = points_by_series(runs_on((1, 2), engine="compiled") + runs_on((1, 2)))
+    joined, batched = measured["compiled, batch size 8"], measured["batched, batch size 8"]
+    assert all(point.lost is None and point.gap is None for point in joined)
+    assert joined[1].speed_up == batched[1].speed_up
+    assert batched[1].lost is not None
+    assert batched[1].why_no_account is None
+    speed_up, reason = explain_all(joined)
+    assert speed_up == f"2 ranks are {joined[1].speed_up.median:.2f} times as fast."
+    assert "a cost model is of batches, and compiled has none" in reason
+    assert explain_all(joined[:1]) == [reason]
 
 
 def test_runs_that_cannot_be_compared_are_refused():
