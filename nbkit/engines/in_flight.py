@@ -107,7 +107,7 @@ class InFlightEngine:
                     free_memory()
                     yield problem
                     continue
-                watch.report(self._pool.new_tokens, self._streamed)
+                watch.report(self._pool.new_tokens + stretch.new_tokens, self._streamed)
                 if stretch.finished and (stretch.is_long(watch) or flight.is_empty or watch.cancelled):
                     yield self._done(stretch, watch)
                     stretch = self._new_stretch(watch)
@@ -137,14 +137,13 @@ class InFlightEngine:
             for f, text, length in zip(finished, self._end.text(texts), stretch.prompt_lengths, strict=True)
         )
         end_s = watch.elapsed_s
-        new_tokens = sum(len(f.tokens) for f in finished)
         record = BatchRecord(
             rank=watch.rank,
             indices=tuple(f.index for f in finished),
             prompt_tokens=sum(stretch.prompt_lengths),
             padding_tokens=0,
-            new_tokens=new_tokens,
-            computed_tokens=new_tokens,
+            new_tokens=stretch.new_tokens,
+            computed_tokens=stretch.new_tokens,
             tokenize_s=stretch.tokenize_s,
             prefill_s=stretch.prefill_s,
             decode_s=stretch.decode_s,
@@ -168,6 +167,7 @@ class _Stretch:
     memory: PeakMemory
     finished: list[Finished] = field(default_factory=list)
     prompt_lengths: list[int] = field(default_factory=list)
+    new_tokens: int = 0
     tokenize_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -251,6 +251,7 @@ class _Flight:
             self._positions -= self._positions_of(own)
             assert own.first_token_s is not None
             stretch.finished.append(finished)
+            stretch.new_tokens += len(finished.tokens)
             stretch.prompt_lengths.append(len(own.tokens))
             stretch.first_token_s += own.first_token_s - own.taken_s
             stretch.after_first_s += now_s - own.first_token_s

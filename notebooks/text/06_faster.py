@@ -12,8 +12,8 @@ import nbkit
 
 MODEL = "smollm2-135m"
 workers = nbkit.Workers()
-prompts = [f"{number}. {line}" for number, line in enumerate(nbkit.first_lines(48), start=1)]
-equal_work = nbkit.Settings(model=MODEL, max_new_tokens=12, ignore_eos=True)
+prompts = [f"{number}. {line}" for number, line in enumerate(nbkit.first_lines(40), start=1)]
+equal_work = nbkit.Settings(model=MODEL, max_new_tokens=10, ignore_eos=True)
 runs = {}
 
 
@@ -29,7 +29,7 @@ def measure(name, prompts=prompts, settings=equal_work, against=None, **changes)
 # %% [markdown]
 # ## Where the article stands
 #
-# Batches of 16, an equal share of the prompts for each rank: 24 prompts are a batch of 16 and one of 8.
+# Batches of 16, an equal share of the prompts for each rank: on two ranks 20 prompts each, a batch of 16 and one of 4.
 
 # %%
 measure("article", **nbkit.ARTICLE)
@@ -89,8 +89,8 @@ print(f"{ratio:.2f} times; you said {prediction}")
 # look at padding, and at computed against new tokens.
 
 # %%
-uneven = nbkit.synthetic_prompts(48, 30, "lognormal", seed=1)
-early = nbkit.Settings(model=MODEL, max_new_tokens=24, stop=[",", ".", "\n"])
+uneven = nbkit.synthetic_prompts(40, 30, "lognormal", seed=1)
+early = nbkit.Settings(model=MODEL, max_new_tokens=20, stop=[",", ".", "\n"])
 
 measure("uneven: article", uneven, early, **nbkit.ARTICLE)
 measure("uneven: by length", uneven, early, "uneven: article", **nbkit.ARTICLE | {"order": "by_length"})

@@ -68,3 +68,15 @@ def test_throughput_counts_every_token_and_not_twice():
     width_s = progress.throughput.width_s
     assert sum(rate for _, rate in progress.throughput.of_all()[:-1]) * width_s <= progress.tokens == 40
     assert progress.tokens_per_second == pytest.approx(40 / 1.3)
+
+
+def test_where_sequences_join_one_by_one_the_others_stay_under_way():
+    progress = RunProgress(article(engine="compiled", max_new_tokens=10), prompts=8)
+    progress.take(0, ShareBegun(None, 0.0, 1.0, 4))
+    progress.take(0, Progress(1.5, 32))
+    done = batch(0, (0, 1))
+    progress.take(0, BatchDone(done, tuple(outputs((0, 1)))))
+    assert done.computed_tokens == 20
+    assert progress.ranks[0].tokens_under_way == 12
+    assert progress.tokens == 32
+    assert progress.fraction_done == pytest.approx((2 + 1.2) / 8)

@@ -63,7 +63,7 @@ def test_every_schedule_gives_every_prompt_once_and_in_order(workers, expected, 
 
 
 def test_order_by_length_pads_less(workers):
-    asked = {"batch_size": 4, "pad_to_multiple_of": 1, **TINY}
+    asked = {"engine": "batched", "batch_size": 4, "pad_to_multiple_of": 1, **TINY}
     given, ordered = (workers.generate(varied(24)[::-5] + varied(24), order=order, **asked) for order in ORDERS)
     assert ordered.totals.padding_tokens < given.totals.padding_tokens
     assert ordered.outputs == given.outputs
