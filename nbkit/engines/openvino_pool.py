@@ -215,6 +215,8 @@ def _start_pipeline(folder: Path, dtype: str, capacity: int) -> Any:
         scheduler,
         "CPU",
         INFERENCE_NUM_THREADS=torch.get_num_threads(),
+        # Each rank would pin its threads to the machine's first cores, and so to the same ones.
+        ENABLE_CPU_PINNING=False,
         INFERENCE_PRECISION_HINT=PRECISIONS[dtype],
         # By default activations and the cache are quantised to 8 bits.
         DYNAMIC_QUANTIZATION_GROUP_SIZE=0,
