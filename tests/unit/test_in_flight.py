@@ -9,7 +9,7 @@ import pytest
 import torch
 from engine_runs import PROMPTS, Watch, ending_early, generate, outputs
 from example_runs import article
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbkit import models, schedule
@@ -71,6 +71,7 @@ def fly(tiny, lengths, capacity, pieces, watch=None, most=1000, **settings):
 lengths = st.lists(st.integers(1, 12), min_size=1, max_size=60)
 
 
+@settings(max_examples=50)
 @given(lengths, st.integers(1, 20), st.integers(1, 9), st.integers(1, 12))
 def test_every_prompt_ends_once_whatever_capacity_pieces_and_memory(tiny, ends, capacity, size, most):
     pieces = schedule.batches(range(len(ends)), size)
@@ -83,6 +84,7 @@ def test_every_prompt_ends_once_whatever_capacity_pieces_and_memory(tiny, ends, 
     assert pool.sequences == {}
 
 
+@settings(max_examples=50)
 @given(lengths, st.integers(1, 20))
 def test_records_cover_the_time_without_overlap(tiny, ends, capacity):
     yielded, _ = fly(tiny, ends, capacity, [range(len(ends))])
