@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from nbkit.engines.attention_kinds import FULL, SLIDING, check_attention
 from nbkit.engines.captured_step import CapturedStep
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
@@ -21,7 +22,6 @@ from nbkit.engines.quantized_linear import quantized_copy
 from nbkit.engines.sampling import Sampler
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.engines.slot_cache import SlotCache
-from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.settings import Settings
 
@@ -30,8 +30,6 @@ PREFILL_POSITIONS = 4096
 
 LIKE_LENGTH = 0.75
 """Prompts join together that are at least this share of the longest one's length, so that little is padded."""
-
-FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 @dataclass
@@ -56,7 +54,7 @@ class CompiledPool:
     joins_cheaply = False
 
     def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int) -> None:
-        check_attention(loaded)
+        check_attention("compiled", loaded)
         self._settings = settings
         self._device = loaded.device
         self._model = prepared_model(loaded, settings.quantization)
@@ -216,24 +214,6 @@ class _Masks:
     def _added(self, may_attend: torch.Tensor) -> torch.Tensor:
         added = torch.zeros(may_attend.shape, dtype=self._dtype, device=self._device)
         return added.masked_fill_(~may_attend, -torch.inf)[:, None]
-
-
-def check_attention(loaded: LoadedModel) -> None:
-    """Refuse a model whose layers the slot cache cannot serve.
-
-    Raises
-    ------
-    InputError
-        It has other layers than full and sliding attention, or no common attention interface.
-    """
-    config = loaded.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or [FULL]) - {FULL, SLIDING}
-    if kinds or not getattr(loaded.model, "_supports_attention_backend", False):
-        found = f"has layers of {', '.join(sorted(kinds))}" if kinds else "computes attention in a way of its own"
-        raise InputError(
-            f"engine 'compiled' knows full and sliding attention, and {type(loaded.model).__name__} {found}; "
-            "take engine='batched'."
-        )
 
 
 def prepared_model(loaded: LoadedModel, quantization: str) -> Any:

@@ -22,6 +22,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProce
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
+from nbkit.engines.attention_kinds import check_attention
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.sampling import Sampler
 from nbkit.engines.sequence_end import SequenceEnd
@@ -71,7 +72,7 @@ class ContinuousPool:
 
     def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int) -> None:
         _check_version(transformers.__version__)
-        _check_attention(loaded)
+        check_attention("continuous", loaded)
         self._settings = settings
         self._loaded = loaded
         self._model = _paged_model(loaded)
@@ -293,15 +294,4 @@ def _check_version(version: str) -> None:
         raise InputError(
             f"engine 'continuous' needs transformers {'.'.join(map(str, OLDEST))} or newer, and this is {version}; "
             "take engine='compiled' or engine='batched'."
-        )
-
-
-def _check_attention(loaded: LoadedModel) -> None:
-    kinds = set(getattr(loaded.config.get_text_config(), "layer_types", None) or ())
-    others = kinds - {"full_attention", "sliding_attention"}
-    if others or not getattr(loaded.model, "_supports_attention_backend", False):
-        found = f"has layers of {', '.join(sorted(others))}" if others else "computes attention in a way of its own"
-        raise InputError(
-            f"engine 'continuous' knows full and sliding attention, and {type(loaded.model).__name__} {found}; "
-            "take engine='batched'."
         )
