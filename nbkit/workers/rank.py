@@ -20,6 +20,7 @@ from nbkit.workers import wire
 from nbkit.workers.log_stream import LogStream
 
 ABORT_SIGNAL = signal.SIGUSR1
+ABORT_AGAIN_S = 0.05
 
 
 class JobAborted(BaseException):
@@ -102,6 +103,7 @@ class Rank:
         self._running: int | None = None
         self._aborting: int | None = None
         self._backend: str | None = None
+        self._store: Any = None
         self._streams = (LogStream(self._send_log, "stdout"), LogStream(self._send_log, "stderr"))
 
     def serve(self) -> None:
@@ -149,10 +151,17 @@ class Rank:
         self._aborting = message.job
         self._context.cancel(message.job)
         if message.job == self._running:
-            signal.pthread_kill(threading.main_thread().ident or 0, ABORT_SIGNAL)
+            threading.Thread(target=self._interrupt, args=(message.job,), name="nbkit-rank-abort", daemon=True).start()
             _abort_nccl()
         else:
             self._inbox.put(message)
+
+    def _interrupt(self, job: int) -> None:
+        # Not once but until it is heeded: a signal that comes when the main thread is about
+        # to enter a blocking call (a sleep, a lock) is looked at only after that call.
+        while self._running == self._aborting == job:
+            signal.pthread_kill(threading.main_thread().ident or 0, ABORT_SIGNAL)
+            time.sleep(ABORT_AGAIN_S)
 
     def _on_abort_signal(self, *_: object) -> None:
         if self._running is not None and self._running == self._aborting:
@@ -198,10 +207,12 @@ class Rank:
         _leave_group()
         AcceleratorState._reset_state(reset_partial_state=True)
         if group > 0 and self._backend is not None:
-            _init_new_group(self._backend, group)
+            _init_new_group(self._backend, self._store, group)
         use_cpu = os.environ.get("ACCELERATE_USE_CPU") == "1"
         state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if os.environ.get("NBKIT_SHARED_GPUS") else {}))
         self._backend = state.backend
+        if self._store is None:
+            self._store = _meeting_place()
         self._outbox.put(wire.Ready(_rank_info(state), group))
 
     def _send_log(self, stream: str, text: str) -> None:
@@ -262,14 +273,24 @@ def _forget_accelerator() -> None:
     GradientState._reset_state()
 
 
-def _init_new_group(backend: str, group: int) -> None:
-    """A process group with keys of its own: under the old ones the launcher's store, which
-    outlives a group, still has the addresses of the group that was left."""
+def _meeting_place() -> Any:
+    """The store that the ranks met in, None for a rank alone; it outlives the process group.
+
+    Kept, not connected to again: of torch's TCPStore connections that ranks make at the same
+    moment about one in twelve takes 5 s (torch 2.13).
+    """
     import torch.distributed as dist
-    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+    return dist.distributed_c10d._get_default_store() if dist.is_initialized() else None
+
+
+def _init_new_group(backend: str, store: Any, group: int) -> None:
+    """A process group with keys of its own: under the old ones the store still has the
+    addresses of the group that was left."""
+    import torch.distributed as dist
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world_size, is_master=False)
     own_keys = PrefixStore(f"nbkit-group-{group}", store)
     dist.init_process_group(backend, store=own_keys, rank=rank, world_size=world_size)
 

@@ -105,6 +105,25 @@ def test_an_error_frees_the_other_rank_from_whatever_it_does(workers, failing, m
     assert [info.pid for info in workers.wait_until_ready()] == pids
 
 
+def test_an_error_frees_the_other_rank_every_time(workers):
+    """Also when the abort comes just as that rank is about to sleep: once in fifty times, on a busy machine."""
+
+    def fail(failing):
+        from accelerate import Accelerator
+
+        if Accelerator().process_index == failing:
+            raise ValueError("boom")
+        time.sleep(60)
+
+    pids = [info.pid for info in workers.wait_until_ready()]
+    for turn in range(100):
+        with pytest.raises(nbkit.RankError, match="boom"):
+            workers.submit(fail, turn % 2).result(timeout=5)
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+    assert workers.run(int) == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
 def test_an_error_that_cannot_travel_itself_is_still_told(workers):
     def fail():
         class Awkward(Exception):
