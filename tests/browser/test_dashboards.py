@@ -112,7 +112,7 @@ def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_notebook):
     notebook.set_slider("new tokens", 4)
     page.get_by_text(re.compile("^Prompts: ")).click()
     page.get_by_role("button", name="pasted text").click()
-    own = page.get_by_placeholder("one prompt a line")
+    own = page.get_by_placeholder("Prompts of your own, one a line.")
     own.fill(MARKUP)
     own.blur()
     expect(page.get_by_text(re.compile(r"^1 prompts?, \d+ tokens"))).to_be_visible()
