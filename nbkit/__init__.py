@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nbkit.monitor import Monitor
     from nbkit.prompt_files import read_prompts
     from nbkit.prompts import FIRST_LINES, first_lines, synthetic_prompts
-    from nbkit.records import Run
+    from nbkit.run import Run
     from nbkit.settings import ARTICLE, Settings
     from nbkit.sweep import Grid, Sweep, run_sweep
     from nbkit.workers import Job, Workers, launch
@@ -28,7 +28,7 @@ _HOME = {
     "NbkitError": "nbkit.errors",
     "RankDied": "nbkit.errors",
     "RankError": "nbkit.errors",
-    "Run": "nbkit.records",
+    "Run": "nbkit.run",
     "Settings": "nbkit.settings",
     "Sweep": "nbkit.sweep",
     "Workers": "nbkit.workers",

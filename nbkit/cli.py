@@ -19,7 +19,7 @@ from nbkit.machine import package_version
 from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
 from nbkit.prompts import first_lines
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.settings import ARTICLE, AUTO, DTYPES, ENGINES, ORDERS, QUANTIZATIONS, SPLITS, Settings
 from nbkit.sweep import Grid, Sweep, SweepRunner, resume_or_begin, whole_numbers
 from nbkit.sweep.terminal import print_sweep, watch_sweep

@@ -12,7 +12,7 @@ from typing import Any
 from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
 from nbkit.json_files import read_json
-from nbkit.records import Run
+from nbkit.run import Run
 
 EXPORT_VERSION = 1
 """Of the file that holds several Runs; each Run in it has its own ``schema_version``."""

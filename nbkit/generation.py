@@ -12,7 +12,8 @@ from nbkit import machine, schedule
 from nbkit.engines import READS_FOLDER, BatchDone, Engine, Prompt, Streamed, make_engine, sequences_that_fit
 from nbkit.errors import InputError, WorkersError
 from nbkit.models import LoadedModel
-from nbkit.records import OutOfMemory, Output, RankRecord, Run
+from nbkit.records import OutOfMemory, Output, RankRecord
+from nbkit.run import Run
 from nbkit.settings import AUTO, Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from nbkit import figures
 from nbkit.analysis.comparison import OutputComparison, compare_outputs, settings_that_differ, word_diff
 from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
-from nbkit.records import Run
+from nbkit.run import Run
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>

@@ -12,8 +12,8 @@ from nbkit import figures
 from nbkit.analysis.cost_model import resolved_dtype
 from nbkit.analysis.scaling import ScalingPoint, explain_all, points_by_series
 from nbkit.errors import InputError
-from nbkit.records import Run
 from nbkit.report import html_table, write_page
+from nbkit.run import Run
 from nbkit.sweep import Sweep
 
 

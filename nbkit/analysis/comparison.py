@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from itertools import takewhile
 from typing import Literal
 
-from nbkit.records import Run
+from nbkit.run import Run
 
 Kind = Literal["same", "removed", "added"]
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
-from nbkit.records import RankRecord, Run
+from nbkit.records import RankRecord
+from nbkit.run import Run
 
 LOSSES = (
     "batch quantisation",

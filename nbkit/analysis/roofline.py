@@ -16,7 +16,8 @@ from typing import Literal
 
 from nbkit.analysis.model_arithmetic import ModelShape
 from nbkit.errors import InputError
-from nbkit.records import BatchRecord, Run
+from nbkit.records import BatchRecord
+from nbkit.run import Run
 
 
 @dataclass(frozen=True, slots=True)

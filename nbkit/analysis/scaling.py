@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from nbkit.analysis.cost_model import CostModel, resolved_dtype
 from nbkit.analysis.lost_time import LostTime, lost_time
 from nbkit.errors import InputError
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.settings import ENGINES, ORDERS, SPLITS, Settings
 
 

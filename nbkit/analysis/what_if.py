@@ -19,7 +19,7 @@ from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
 from nbkit.errors import InputError
 from nbkit.prompts import draw_lengths
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.settings import AUTO, Settings
 
 DRAWN = 10_000

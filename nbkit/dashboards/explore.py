@@ -17,7 +17,7 @@ from nbkit.errors import JobCancelled, NbkitError
 from nbkit.figures import headline_with_note
 from nbkit.monitor import Monitor
 from nbkit.progress import RunProgress
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.settings import Settings
 from nbkit.workers import Emitted, Job, Log, Workers
 

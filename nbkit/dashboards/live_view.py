@@ -12,8 +12,9 @@ from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.figures.style import SINCE_BEGIN
 from nbkit.progress import RankProgress, RunProgress
-from nbkit.records import BatchTotals, LoadSample, Run
+from nbkit.records import BatchTotals, LoadSample
 from nbkit.report import text_table
+from nbkit.run import Run
 from nbkit.settings import Settings
 from nbkit.throughput import Throughput
 

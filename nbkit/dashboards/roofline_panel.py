@@ -15,7 +15,7 @@ from nbkit.dashboards.panel import Panel
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, StatusLine
 from nbkit.device_speed import measure
 from nbkit.model_shape import model_shape
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.workers import Workers
 
 MOST_POINTS = 8

@@ -9,8 +9,8 @@ import ipywidgets
 from nbkit import figures
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
-from nbkit.records import Run
 from nbkit.report import differences_table, html_table, output_differences
+from nbkit.run import Run
 
 
 class RunComparison:

@@ -13,8 +13,8 @@ import ipywidgets
 from nbkit.dashboards.workers_control import StatusLine
 from nbkit.errors import InputError, NbkitError
 from nbkit.export import export_csv, export_json, load_runs
-from nbkit.records import Run
 from nbkit.report import write_report
+from nbkit.run import Run
 
 MOST_DOWNLOAD_BYTES = 20_000_000
 

@@ -7,7 +7,7 @@ import ipywidgets
 from nbkit.dashboards.run_comparison import RunComparison
 from nbkit.dashboards.run_files import RunFiles
 from nbkit.dashboards.run_list import RunList
-from nbkit.records import Run
+from nbkit.run import Run
 
 
 class RunHistory:

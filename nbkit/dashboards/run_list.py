@@ -9,7 +9,7 @@ import ipywidgets
 
 from nbkit.dashboards.widget_tree import close_tree
 from nbkit.figures import headline_with_note
-from nbkit.records import Run
+from nbkit.run import Run
 
 MOST_UNPINNED = 20
 MOST_CHOSEN = 4

@@ -17,7 +17,7 @@ from nbkit.dashboards.sweep_results import SweepResults, title
 from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel
 from nbkit.durations import duration
 from nbkit.errors import InputError, NbkitError
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.sweep import Grid, Step, Sweep, SweepRunner, resume_or_begin
 from nbkit.workers import Workers
 

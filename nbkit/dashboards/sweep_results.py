@@ -12,7 +12,7 @@ from nbkit.analysis.scaling import ScalingPoint, explain_all, points_by_series, 
 from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.sweep_report import has_account, of_one_schedule, with_several_ranks
 
 NOTHING_YET = "Nothing measured yet. Run a sweep, or load one."

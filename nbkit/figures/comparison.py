@@ -16,7 +16,7 @@ from nbkit.figures.style import (
     show_rows,
     styled,
 )
-from nbkit.records import PARTS, Run
+from nbkit.run import PARTS, Run
 from nbkit.throughput import of_batches
 
 DASHES = ("solid", "dash", "dot", "dashdot")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbkit.records import Run
+from nbkit.run import Run
 
 
 def headline(run: Run) -> str:

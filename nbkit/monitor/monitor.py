@@ -16,7 +16,8 @@ from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from nbkit.errors import InputError
-from nbkit.records import LoadSample, Run
+from nbkit.records import LoadSample
+from nbkit.run import Run
 
 if TYPE_CHECKING:
     from nbkit.workers import Job, Workers

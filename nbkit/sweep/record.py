@@ -14,7 +14,7 @@ from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
 from nbkit.json_files import read_json
 from nbkit.prompts import check_prompts
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.sweep.grid import Grid, Point
 
 if TYPE_CHECKING:

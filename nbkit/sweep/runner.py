@@ -14,7 +14,7 @@ from typing import Literal
 
 from nbkit.atomic_write import check_writable
 from nbkit.errors import InputError, JobCancelled, ModelError, NbkitError
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.settings import Settings
 from nbkit.sweep.grid import Grid, Point
 from nbkit.sweep.record import Failure, Measurement, Sweep, resume_or_begin

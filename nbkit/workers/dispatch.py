@@ -1,15 +1,13 @@
 """Dispatch: the thread in the notebook that gives jobs to the ranks and reads what they answer.
 
-One job runs at a time. All state belongs to the thread; others reach it by ``tell``.
+One job runs at a time. All state belongs to the thread; others reach it by ``Orders``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import selectors
 import signal
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from nbkit.workers import wire
 from nbkit.workers.assignment import Assignment
 from nbkit.workers.deadlines import Deadlines
 from nbkit.workers.job import Emitted, Job, Log, Started
+from nbkit.workers.orders import Orders
 from nbkit.workers.processes import Processes, how_it_ended
 
 START_TIMEOUT_S = 300.0
@@ -40,10 +39,9 @@ class Dispatcher(threading.Thread):
         self.infos: list[wire.RankInfo] = []
         self.start_error: WorkersError | None = None
         self.settled = threading.Event()
-        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._bell, self._ear = socket.socketpair()
+        self._orders = Orders()
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._ear, selectors.EVENT_READ, self._take_orders)
+        self._selector.register(self._orders, selectors.EVENT_READ, self._orders.follow)
         self._processes: Processes | None = None
         self._waiting: deque[Assignment] = deque()
         self._current: Assignment | None = None
@@ -56,19 +54,13 @@ class Dispatcher(threading.Thread):
 
     # From any thread.
 
-    def tell(self, order: Callable[[], None]) -> None:
-        """Have ``order`` called on the dispatcher's thread."""
-        self._orders.put(order)
-        with contextlib.suppress(OSError):
-            self._bell.send(b"!")
-
     def submit(self, assignment: Assignment) -> None:
-        self.tell(lambda: self._enqueue(assignment))
+        self._orders.give(lambda: self._enqueue(assignment))
         if not self.is_alive():
-            self._follow_orders()  # closed in between: refuse the job here
+            self._orders.follow()  # closed in between: refuse the job here
 
     def cancel(self, job: Job) -> None:
-        self.tell(lambda: self._cancel(job))
+        self._orders.give(lambda: self._cancel(job))
 
     def close(self) -> None:
         """Cancel what runs, end the processes, end the thread; returns when it is done.
@@ -78,7 +70,7 @@ class Dispatcher(threading.Thread):
         """
         if not self.is_alive():
             return
-        self.tell(self._close)
+        self._orders.give(self._close)
         if threading.current_thread() is not self:
             self.join(timeout=10)
 
@@ -92,9 +84,8 @@ class Dispatcher(threading.Thread):
             self._close(WorkersError(f"the dispatcher of the workers failed: {error!r}"))
             raise
         finally:
-            self._follow_orders()
-            self._bell.close()
-            self._ear.close()
+            self._orders.follow()
+            self._orders.close()
             self._selector.close()
 
     def _serve(self) -> None:
@@ -106,15 +97,6 @@ class Dispatcher(threading.Thread):
                 if self._processes is not processes:
                     break  # the keys left may belong to processes that are gone
             self._deadlines.meet()
-
-    def _take_orders(self) -> None:
-        self._ear.recv(4096)
-        self._follow_orders()
-
-    def _follow_orders(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._orders.get_nowait()()
 
     # Processes.
 
@@ -193,7 +175,7 @@ class Dispatcher(threading.Thread):
         if processes is None:
             return
         for key in list(self._selector.get_map().values()):
-            if key.fileobj is not self._ear:
+            if key.fileobj is not self._orders:
                 self._selector.unregister(key.fileobj)
         processes.kill()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from nbkit.errors import InputError, WorkersError
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.settings import Settings
 from nbkit.workers import wire
 from nbkit.workers.assignment import Assignment

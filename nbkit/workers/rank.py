@@ -151,7 +151,9 @@ class Rank:
         self._aborting = message.job
         self._context.cancel(message.job)
         if message.job == self._running:
-            threading.Thread(target=self._interrupt, args=(message.job,), name="nbkit-rank-abort", daemon=True).start()
+            threading.Thread(
+                target=self._interrupt, args=(message.job,), name="nbkit-rank-abort", daemon=True
+            ).start()
             _abort_nccl()
         else:
             self._inbox.put(message)

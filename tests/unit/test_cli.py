@@ -14,7 +14,7 @@ import pytest
 
 from nbkit import cli, doctor, machine
 from nbkit.errors import InputError
-from nbkit.records import Run
+from nbkit.run import Run
 from nbkit.settings import ARTICLE, ENGINES, Settings
 
 NBKIT = [sys.executable, "-m", "nbkit"]

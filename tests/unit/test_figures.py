@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit import figures
-from nbkit.records import PARTS, LoadSample, OutOfMemory
+from nbkit.records import LoadSample, OutOfMemory
+from nbkit.run import PARTS
 from nbkit.throughput import Throughput
 from nbkit.workers.wire import RankInfo
 

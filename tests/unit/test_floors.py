@@ -22,6 +22,7 @@ FLOORS = [
     "prompt_files",
     "schedule",
     "records",
+    "run",
     "analysis",
     "machine",
     "throughput",

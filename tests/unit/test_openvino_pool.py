@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from nbkit import models
-from nbkit.engines import make_engine, openvino_pool
+from nbkit.engines import make_engine, openvino_conversion, openvino_pool
 from nbkit.engines.openvino_pool import OpenVinoPool
 from nbkit.engines.protocol import Prompt
 from nbkit.errors import InputError
@@ -124,4 +124,4 @@ def test_other_decoders(pool_of, tiny, tmp_path, kind):
 )
 def test_a_model_that_would_convert_wrongly_is_refused(changes, said):
     config = type("Config", (), {"model_type": "mistral", **changes})()
-    assert said in openvino_pool._unfit(config)
+    assert said in openvino_conversion.why_unfit(config)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
-from nbkit.records import PARTS, LoadSample, Output, Run
+from nbkit.records import LoadSample, Output
+from nbkit.run import PARTS, Run
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 from example_runs import run
 
 from nbkit.errors import InputError
-from nbkit.records import OutOfMemory, Run
+from nbkit.records import OutOfMemory
 from nbkit.report import (
     MOST_CHARACTERS,
     differences_table,
@@ -17,6 +17,7 @@ from nbkit.report import (
     text_table,
     write_report,
 )
+from nbkit.run import Run
 
 EVIL = "<script>alert('x')</script><b>bold</b>"
 

@@ -20,7 +20,7 @@ from nbkit.analysis.roofline import (
 )
 from nbkit.errors import InputError, ModelError
 from nbkit.model_shape import model_shape
-from nbkit.records import Run
+from nbkit.run import Run
 
 SMOLLM2_CONFIG = {
     "num_hidden_layers": 30,

@@ -11,7 +11,8 @@ from example_runs import MACHINE, article
 from nbkit import schedule
 from nbkit.analysis.batch_shapes import BatchShapes
 from nbkit.analysis.cost_model import CostModel, FitQuality
-from nbkit.records import BatchRecord, Output, RankRecord, Run
+from nbkit.records import BatchRecord, Output, RankRecord
+from nbkit.run import Run
 from nbkit.settings import Settings
 
 MODEL = CostModel(

@@ -1,0 +1,216 @@
+"""OpenVINO conversion: a model's folder -> a folder in OpenVINO's own format, made once.
+
+The weights stay as they are. The converted folders are kept beside nbkit's models; as a
+program, this file converts one folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from nbkit.errors import ModelError
+from nbkit.models import FROM_FOLDER, LoadedModel, cache_folder
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""Decoders whose conversion is tested: full attention over all that came before."""
+
+ROPE_TYPES = ("default", "linear", "llama3")
+"""Rotary embeddings whose frequencies do not depend on the length, which a trace would freeze."""
+
+CONVERSION = 1
+"""Raise it when the conversion changes, so that folders converted before are not taken."""
+
+
+def why_unfit(config: Any) -> str | None:
+    """Why a model cannot be converted; None if it can."""
+    if config.model_type not in MODEL_TYPES:
+        return f"its type is {config.model_type}, and only {', '.join(MODEL_TYPES)} are known to convert rightly"
+    if getattr(config, "quantization_config", None) is not None:
+        return "its weights are quantised"
+    layers = set(getattr(config, "layer_types", None) or ())
+    # Qwen's config says by layer whether its window is used, Mistral's window always is.
+    is_windowed = not layers and getattr(config, "sliding_window", None) is not None
+    if is_windowed or layers - {"full_attention"}:
+        return "its attention has a sliding window"
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope not in ROPE_TYPES:
+        return f"its rotary embeddings are of type {rope}"
+    return None
+
+
+def converted_folder(loaded: LoadedModel) -> Path:
+    """The folder with the converted model, made unless it is there; safe against a second process and a kill."""
+    from filelock import FileLock
+
+    shelf = cache_folder() / "openvino"
+    converted = shelf / _name(loaded.folder, loaded.dtype)
+    if converted.is_dir():
+        return converted
+    try:
+        shelf.mkdir(parents=True, exist_ok=True)
+        # The lock goes with its process, so a killed conversion blocks nobody.
+        with FileLock(shelf / f"{converted.name}.lock"):
+            if not converted.is_dir():
+                _convert_and_rename(loaded, converted)
+    except OSError as error:
+        raise ModelError(
+            f"cannot convert the model for OpenVINO in {shelf}: {error.strerror or error}. "
+            "It needs as much room as the weights; make room or set NBKIT_CACHE to another folder."
+        ) from error
+    return converted
+
+
+def _name(folder: Path, dtype: str) -> str:
+    """A name that changes with the folder's files, the dtype and the conversion."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    digest = hashlib.sha256(repr((str(folder.resolve()), seen, CONVERSION)).encode()).hexdigest()[:16]
+    return f"{digest}-{dtype}"
+
+
+def _convert_and_rename(loaded: LoadedModel, converted: Path) -> None:
+    prefix = f".{converted.name}-partial-"
+    for left_behind in converted.parent.glob(prefix + "*"):
+        shutil.rmtree(left_behind)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=converted.parent))
+    try:
+        # A process of its own: the memory and the threads of a conversion are not the rank's.
+        arguments = ["-m", __name__, str(loaded.folder), str(partial), loaded.dtype]
+        environment = os.environ | {"CI": "true"}  # no telemetry, as in the pool
+        run = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment
+        )
+        if run.returncode != 0:
+            last_line = (run.stderr.strip().splitlines() or ["no word of why"])[-1]
+            raise ModelError(f"converting {loaded.folder} for OpenVINO failed: {last_line}")
+        partial.chmod(0o755)
+        # The folder appears under its name only when whole.
+        partial.rename(converted)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _convert(source: Path, target: Path, dtype: str) -> None:
+    """Write model and tokenizer of a Hugging Face folder in OpenVINO's format, the weights in ``dtype``."""
+    import openvino
+    import torch
+    from openvino_tokenizers import convert_tokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(
+        source, dtype=getattr(torch, dtype), attn_implementation="sdpa", use_safetensors=True, **FROM_FOLDER
+    )
+    # compress_to_fp16 is on by default.
+    openvino.save_model(_stateful(model.eval()), target / "openvino_model.xml", compress_to_fp16=False)
+    tokenizer = AutoTokenizer.from_pretrained(source, **FROM_FOLDER)
+    # The pipeline wants them, though ids go in and come out.
+    parts = convert_tokenizer(tokenizer, with_detokenizer=True)
+    for name, part in zip(("tokenizer", "detokenizer"), parts, strict=True):
+        openvino.save_model(part, target / f"openvino_{name}.xml")
+    model.config.save_pretrained(target)
+
+
+def _stateful(model: Any) -> Any:
+    """The traced model with keys and values as its state, as OpenVINO GenAI expects it.
+
+    Inputs are ``input_ids``, ``attention_mask``, ``position_ids`` (batch x tokens) and
+    ``beam_idx`` (batch); the output is ``logits`` (batch x tokens x vocabulary).
+    """
+    import openvino
+    from openvino import opset13
+    from openvino._offline_transformations import apply_make_stateful_transformation
+
+    traced = _traced(model)
+    pasts, presents = traced.inputs[3:], traced.outputs[1:]
+    heads, head = model.config.num_key_value_heads, _head_size(model.config)
+    for port in traced.inputs[:3]:
+        port.node.set_partial_shape(openvino.PartialShape([-1, -1]))
+    for place, (past, present) in enumerate(zip(pasts, presents, strict=True)):
+        past.node.set_partial_shape(openvino.PartialShape([-1, heads, -1, head]))
+        past.tensor.set_names({f"past.{place}"})
+        present.tensor.set_names({f"present.{place}"})
+    traced.outputs[0].tensor.set_names({"logits"})
+
+    beams = opset13.parameter([-1], openvino.Type.i32, name="beam_idx")
+    beams.output(0).tensor.set_names({"beam_idx"})
+    traced.add_parameters([beams])
+    for past in pasts:
+        readers = past.get_target_inputs()
+        chosen = opset13.gather(past.node, beams, opset13.constant(0))
+        for reader in readers:
+            reader.replace_source_output(chosen.output(0))
+    traced.validate_nodes_and_infer_types()
+
+    apply_make_stateful_transformation(traced, {f"past.{i}": f"present.{i}" for i in range(len(pasts))})
+    _begin_empty(traced, heads, head)
+    return traced
+
+
+def _traced(model: Any) -> Any:
+    """The model in OpenVINO's operations: past keys and values are inputs, present ones outputs."""
+    import openvino
+    import torch
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    config = model.config
+
+    class Decoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, past: list[Any]) -> tuple[Any, ...]:
+            cache = DynamicCache()
+            for keys, values in zip(past[::2], past[1::2], strict=True):
+                # Not by update(): it would put an empty tensor before them, which does not convert.
+                layer = DynamicLayer()
+                layer.keys, layer.values, layer.is_initialized = keys, values, True
+                layer.dtype, layer.device = keys.dtype, keys.device
+                cache.layers.append(layer)
+            tokens, total = input_ids.shape[1], attention_mask.shape[1]
+            last = torch.arange(tokens)[:, None] + (total - tokens)
+            allowed = (torch.arange(total)[None, :] <= last)[None, None] & attention_mask[:, None, None, :].bool()
+            # By place: the cache's name differs between versions of transformers.
+            logits = self.model(input_ids, allowed, position_ids, cache, use_cache=True).logits
+            return (logits.float(), *(tensor for layer in cache.layers for tensor in (layer.keys, layer.values)))
+
+    # Sizes that differ, and none of 1: the trace must not take one for another.
+    batch, tokens, before = 2, 4, 3
+    shape = (batch, config.num_key_value_heads, before, _head_size(config))
+    example = {
+        "input_ids": torch.ones(batch, tokens, dtype=torch.long),
+        "attention_mask": torch.ones(batch, before + tokens, dtype=torch.long),
+        "position_ids": torch.arange(before, before + tokens)[None].repeat(batch, 1),
+        "past": [torch.zeros(shape, dtype=model.dtype) for _ in range(2 * config.num_hidden_layers)],
+    }
+    with torch.no_grad():
+        return openvino.convert_model(Decoder(), example_input=example)
+
+
+def _head_size(config: Any) -> int:
+    return getattr(config, "head_dim", None) or int(config.hidden_size // config.num_attention_heads)
+
+
+def _begin_empty(stateful: Any, heads: int, head: int) -> None:
+    """Let each state begin as batch x heads x 0 x head: without that GenAI does not find the cache."""
+    from openvino import opset13
+
+    sizes = opset13.shape_of(stateful.input("input_ids"), output_type="i64")
+    batch = opset13.gather(sizes, opset13.constant([0]), opset13.constant(0))
+    shape = opset13.concat([batch, *(opset13.constant([size]) for size in (heads, 0, head))], 0)
+    for node in stateful.get_ops():
+        if node.get_type_name() == "ReadValue":
+            zero = opset13.constant(0.0, dtype=node.get_output_element_type(0))
+            node.set_arguments([opset13.broadcast(zero, shape).output(0)])
+    stateful.validate_nodes_and_infer_types()
+
+
+if __name__ == "__main__":
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
