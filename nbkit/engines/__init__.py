@@ -6,11 +6,15 @@ sequence joins whenever another has ended, and each is a sequence pool (``in_fli
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nbkit.engines.batch_size import sequences_that_fit
-from nbkit.engines.in_flight import InFlightEngine, SequencePool
 from nbkit.engines.protocol import BatchDone, Engine, Prompt, Streamed, Watch
 from nbkit.models import LoadedModel
 from nbkit.settings import Settings
+
+if TYPE_CHECKING:
+    from nbkit.engines.in_flight import SequencePool
 
 READS_FOLDER = ("vllm", "openvino")
 """Engines that load the weights themselves."""
@@ -29,6 +33,7 @@ def make_engine(settings: Settings, loaded: LoadedModel, batch_size: int) -> Eng
     InputError
         The engine's package is not installed, or the engine cannot run this model.
     """
+    # Imported here: the notebook, too, imports this package, to read what engines send; torch it can do without.
     if settings.engine == "simple":
         from nbkit.engines.simple import SimpleEngine
 
@@ -37,6 +42,8 @@ def make_engine(settings: Settings, loaded: LoadedModel, batch_size: int) -> Eng
         from nbkit.engines.batched import BatchedEngine
 
         return BatchedEngine(settings, loaded, batch_size)
+    from nbkit.engines.in_flight import InFlightEngine
+
     return InFlightEngine(settings, loaded, _make_pool(settings, loaded, batch_size))
 
 

@@ -9,6 +9,7 @@ is slower than bfloat16 in large ones. On a GPU torchao does either.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -44,24 +45,54 @@ def quantized_copy(model: Any, quantization: str, device: torch.device) -> Any:
 
 
 class Int8Linear(nn.Module):
-    """Weights in int8 with a scale for each output, activations in 8 bits with one scale for each call."""
+    """Weights in int8 with a scale for each output, activations in 8 bits with a range for each row.
+
+    torch's operator has one range for all rows, in which the row of one outlier leaves the others
+    few steps, and every text depends on those beside it. So each row is brought to 0..1 first,
+    row = low + span * unit, and its product put together again: low * sum(weights) + span * product.
+    """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()
-        scales = weight.abs().amax(1).clamp(min=1e-8) / 127
-        zeros = torch.zeros(len(scales), dtype=torch.long)
-        with warnings.catch_warnings():
-            # torch means to drop tensors of this kind; the operator, several times as fast as the
-            # one that is to follow it (onednn.qlinear_pointwise), has no other way to be given weights.
-            warnings.simplefilter("ignore", UserWarning)
-            rounded = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
-        bias = None if linear.bias is None else linear.bias.detach().float()
-        self._packed = torch.ops.quantized.linear_prepack(rounded, bias)
+        weight = _rounded_to_int8(linear.weight.detach().float(), _largest_code())
+        self._packed = torch.ops.quantized.linear_prepack(weight, None)
+        self._sums = weight.dequantize().sum(1)
+        self._bias = None if linear.bias is None else linear.bias.detach().float()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # The operator takes float32; its time is in the product, not in the conversion.
-        return torch.ops.quantized.linear_dynamic(x.float(), self._packed, False).to(x.dtype)  # type: ignore[no-any-return]
+        rows = x.float()
+        low, high = rows.aminmax(dim=-1, keepdim=True)
+        span = (high - low).clamp(min=1e-12)
+        product = torch.ops.quantized.linear_dynamic(rows.sub(low).div_(span), self._packed, False)
+        product.mul_(span).addcmul_(low, self._sums)
+        if self._bias is not None:
+            product += self._bias
+        return product.to(x.dtype)  # type: ignore[no-any-return]
+
+
+def _rounded_to_int8(weight: torch.Tensor, largest: int) -> torch.Tensor:
+    """The weight in whole numbers from -largest to largest, with a scale for each output."""
+    scales = weight.abs().amax(1).clamp(min=1e-8) / largest
+    zeros = torch.zeros(len(scales), dtype=torch.long)
+    with warnings.catch_warnings():
+        # torch means to drop tensors of this kind; the operator, several times as fast as the
+        # one that is to follow it (onednn.qlinear_pointwise), has no other way to be given weights.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
+
+
+@functools.cache
+def _largest_code() -> int:
+    """The largest weight that this processor multiplies rightly: 127, or 63 where two products overflow.
+
+    Without VNNI two products are added in 16 bits, and 2 x 255 x 127 is more than they hold. Asked
+    of a product: library and processor decide together.
+    """
+    most = torch.ones(1, 64)
+    packed = torch.ops.quantized.linear_prepack(_rounded_to_int8(most, 127), None)
+    product = float(torch.ops.quantized.linear_dynamic(most, packed, False))
+    return 127 if abs(product - most.numel()) < 1 else 63
 
 
 class Int4Linear(nn.Module):

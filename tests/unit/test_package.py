@@ -6,6 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import nbkit
 from nbkit.embedded_models import SMOLLM2_REQUIREMENT
 
@@ -13,9 +15,21 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def test_importing_nbkit_loads_nothing_heavy():
-    heavy = ("torch", "transformers", "accelerate", "ipywidgets", "plotly", "pandas", "jupyterlab")
-    code = f"import nbkit, sys; print([m for m in {heavy} if m in sys.modules])"
+FOR_RANKS = ("torch", "transformers", "accelerate")
+FOR_NOTEBOOKS = ("ipywidgets", "plotly", "jupyterlab")
+
+
+@pytest.mark.parametrize(
+    ("imported", "heavy"),
+    [
+        ("nbkit", (*FOR_RANKS, *FOR_NOTEBOOKS, "pandas")),
+        ("nbkit.cli, nbkit.doctor, nbkit.generation", (*FOR_RANKS, *FOR_NOTEBOOKS, "pandas")),
+        ("nbkit.dashboards, nbkit.report", (*FOR_RANKS, "pandas")),
+    ],
+)
+def test_imports_load_nothing_heavy_that_they_can_do_without(imported, heavy):
+    """Ranks want torch; a notebook, a dashboard and the command line would wait seconds for it in vain."""
+    code = f"import {imported}, sys; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -45,6 +45,29 @@ def test_quantised_weights_give_nearly_the_same_product(linear, kind, most, rows
     assert relative_error(made, linear, rows, dtype) < most
 
 
+def test_an_outlier_in_one_row_is_no_harm_to_the_others(linear):
+    made = Int8Linear(linear)
+    x = torch.randn(5, 64)
+    alone = [made(row[None])[0] for row in x]
+    x[3] *= 1000
+    together = made(x)
+    assert all(torch.equal(together[row], alone[row]) for row in (0, 1, 2, 4))
+
+
+def test_rows_that_are_constant_have_a_range_of_nothing(linear):
+    made = Int8Linear(linear)
+    x = torch.tensor([0.0, 3.0, -2.0])[:, None].expand(3, 64)
+    assert torch.allclose(made(x), linear(x), atol=0.1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_int8_texts_do_not_depend_on_the_batch(tiny, batch_size):
+    asked = {"engine": "compiled", "max_new_tokens": 8, "ignore_eos": True, "quantization": "int8"}
+    assert outputs(generate(tiny, PROMPTS, batch_size=batch_size, **asked)) == outputs(
+        generate(tiny, PROMPTS, batch_size=len(PROMPTS), **asked)
+    )
+
+
 def test_int4_refuses_a_layer_that_does_not_divide():
     with pytest.raises(InputError, match=r"multiple of 32; this model has one of 40\. Take quantization='int8'"):
         Int4Linear(nn.Linear(40, 8))
