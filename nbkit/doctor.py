@@ -47,7 +47,7 @@ def examine() -> list[Check]:
     """Look at this machine; changes nothing."""
     return [
         _python(),
-        Check("processor", f"{machine.processor_name()}, {machine.usable_cores()} usable cores"),
+        _processor(),
         _memory(),
         *(_package(name, is_needed=True) for name in NEEDED),
         *(_package(name, is_needed=False) for name in FOR_NOTEBOOKS),
@@ -84,6 +84,13 @@ def _python() -> Check:
     if not hasattr(os, "fork"):
         return Check("system", sys.platform, "use Linux, macOS or WSL: the launcher forks its ranks", is_broken=True)
     return Check("Python", f"{version} on {sys.platform}")
+
+
+def _processor() -> Check:
+    found = f"{machine.processor_name()}, {machine.usable_cores()} usable cores"
+    if machine.package_version("torch") is not None and machine.emulates("bfloat16"):
+        found += "; no bfloat16 arithmetic: float32 is faster on it"
+    return Check("processor", found)
 
 
 def _memory() -> Check:

@@ -39,6 +39,19 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def emulates(dtype: str) -> bool:
+    """Whether the processor has no arithmetic of its own for a dtype, so that computing in it is slow.
+
+    Asked of torch's matrix library, oneDNN; where torch has been built without it, False.
+    """
+    import torch
+
+    if dtype == "float32" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    asked = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
+    return not getattr(torch.ops.mkldnn, asked[dtype])()
+
+
 def available_memory_bytes(root: Path = Path("/")) -> int:
     """Memory in bytes that can still be had without swapping, within what a container or a batch job may use.
 

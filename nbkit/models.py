@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbkit.embedded_models import BUILDERS
 from nbkit.errors import ModelError
+from nbkit.machine import emulates
 from nbkit.prompt_tokens import PromptTokens
 from nbkit.weights_size import check_fits
 
@@ -49,6 +50,11 @@ class LoadedModel:
     def context_length(self) -> int | None:
         """The most tokens, prompt and output together, that the model takes; None if it does not say."""
         return getattr(self.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether the device has no arithmetic of its own for the dtype and is slow in it."""
+        return self.device.type == "cpu" and emulates(self.dtype)
 
 
 def cache_folder() -> Path:

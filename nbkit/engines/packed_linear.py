@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from nbkit.machine import emulates
+
 PACKED_FOR = 64
 """Rows that the layout is chosen for; other numbers of rows are computed with it just as well."""
 
@@ -34,11 +36,7 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether this processor's oneDNN multiplies packed weights of a dtype."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    if dtype == torch.float16:
-        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
-    return dtype == torch.float32
+    return dtype in (torch.float32, torch.bfloat16, torch.float16) and not emulates(str(dtype).removeprefix("torch."))
 
 
 def with_linear_layers(model: Any, make: Any) -> Any:

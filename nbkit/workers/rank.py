@@ -89,6 +89,8 @@ class RankContext:
         began = time.monotonic()
         loaded = models.load(name, dtype, device, on_wait=print, with_weights=with_weights)
         self._loaded = (key, loaded)
+        if loaded.is_emulated and os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"This processor has no arithmetic for {loaded.dtype}: float32 is faster here.")
         return loaded, time.monotonic() - began
 
 

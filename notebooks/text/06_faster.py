@@ -62,8 +62,8 @@ measure("compiled", against="large batches", engine="compiled", split="static", 
 # %% [markdown]
 # ### Exercise
 #
-# Why is one rank a core better than one process with all cores? **Predict** how many times as fast two ranks are as
-# one, then run the cell. (On one machine without a GPU one rank gets all cores.)
+# **Predict** how many times as fast two ranks are as one rank, then run the cell. (Without a GPU, one rank alone gets all
+# cores; here two share them.)
 
 # %%
 prediction = 2.0  # times
@@ -77,9 +77,10 @@ print(f"{ratio:.2f} times; you said {prediction}")
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# On GPUs nearly 2: the second rank brings a second device. On a CPU the cores are the same; two threads that share one
-# small matrix product wait for each other at its end, two ranks that each have a product of their own do not. So it is
-# a little more than 1.
+# On GPUs nearly 2: the second rank brings a second device. On a CPU the cores are the same, so it is about 1. What pulls
+# it up: two threads that share one small matrix product wait for each other at its end, two ranks that each have a
+# product of their own do not. What pulls it down: each of the two ranks reads all weights, for half as many sequences a
+# step. On processors with fast bfloat16 or AVX-512 the first has won where we measured, on an older one the second.
 # </details>
 #
 # ## Step 3: uneven work
@@ -123,9 +124,11 @@ print("the same", len(uneven), "texts from", len(names), "schedules")
 # %% [markdown]
 # ## Step 4: fewer bits
 #
-# bfloat16 halves what is read, and processors and GPUs that know it multiply it twice as fast. int8 and int4 keep the
-# weights in 8 and 4 bits. What is it worth, and what does it cost? Two measures of quality: how many greedy texts stay
-# the same as in float32, and the *perplexity* on a fixed text (lower is better; a large rise means harm).
+# bfloat16 halves what is read, and processors and GPUs that know it multiply it twice as fast; a processor that does
+# not know it emulates it, several times as slowly as float32 (`nbkit doctor` says which yours is, and so does the first
+# run below). int8 and int4 keep the weights in 8 and 4 bits. What is it worth, and what does it cost? Two measures of
+# quality: how many greedy texts stay the same as in float32, and the *perplexity* on a fixed text (lower is better; a
+# large rise means harm).
 
 # %%
 CHOICES = {
@@ -209,7 +212,7 @@ if result.is_file():
 # |---|---|
 # | to learn what happens, or to compare with the article | `simple`, `batched` |
 # | throughput, with nothing more to install | the defaults: `compiled`, `auto`, dynamic, by length |
-# | more of it, and can accept slightly other texts | `dtype="bfloat16"`; on a CPU also `quantization="int8"` |
+# | more of it, and can accept slightly other texts | `dtype="bfloat16"` where the device knows it; on a CPU also `quantization="int8"` |
 # | a model that `compiled` refuses (it says so) | `batched` |
 # | the most on an Intel or AMD processor | `openvino` |
 # | the most on GPUs, long outputs, large models | `vllm` |

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import nbkit
-from nbkit import models
+from nbkit import machine, models
 from nbkit.engines import BatchDone
 from nbkit.generation import ShareBegun
 from nbkit.schedule import static_share
@@ -186,3 +186,12 @@ def test_a_loaded_model_starts_the_next_run_at_once(workers):
     run = workers.generate(["again"], **TINY)
     assert all(rank.load_s == 0 for rank in run.ranks)
     assert time.monotonic() - began < 5
+
+
+def test_a_dtype_that_the_processor_emulates_is_said_once(workers, capsys):
+    asked = {"model": "tiny-random", "max_new_tokens": 2}
+    workers.generate(["a b"], **asked)
+    workers.generate(["a b"], **asked, dtype="bfloat16")
+    said = [line for line in capsys.readouterr().out.splitlines() if "no arithmetic for" in line]
+    sentence = "[rank 0] This processor has no arithmetic for bfloat16: float32 is faster here."
+    assert said == [sentence] * machine.emulates("bfloat16")
