@@ -123,7 +123,10 @@ class _Ticks:
         }
         label = ipywidgets.Label(description, layout={"width": "100px", "flex": "0 0 auto"})
         label.add_class("nbkit-label")
-        boxes = ipywidgets.HBox(list(self._boxes.values()), layout={"flex_flow": "row wrap", "min_width": "0"})
+        columns = "repeat(auto-fill, minmax(145px, 1fr))"
+        boxes = ipywidgets.GridBox(
+            list(self._boxes.values()), layout={"grid_template_columns": columns, "flex": "1 1 0", "min_width": "0"}
+        )
         self.widget = ipywidgets.HBox([label, boxes], layout={"align_items": "flex-start", "min_width": "0"})
 
     def choose(self, options: Sequence[str]) -> None:
