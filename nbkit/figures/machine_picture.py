@@ -86,14 +86,17 @@ def _add_ranks(figure: go.Figure, ranks: Sequence[RankInfo]) -> None:
     )
     # Many ranks leave no room for more than their numbers; the rest is in the hover texts.
     for info in ranks if len(ranks) <= 8 else ():
+        # On the side that the host's arrow does not come from.
+        is_left = info.rank < (len(ranks) - 1) / 2
+        side = "right" if is_left else "left"
         figure.add_annotation(
             x=info.rank,
             y=RANK_Y,
             text=f"rank {info.rank}<br>process {info.pid}",
             showarrow=False,
-            align="left",
-            xanchor="left",
-            xshift=19,
+            align=side,
+            xanchor=side,
+            xshift=-19 if is_left else 19,
             yshift=22,
             font={"size": 11},
         )
