@@ -21,6 +21,7 @@ from nbkit.workers.log_stream import LogStream
 
 ABORT_SIGNAL = signal.SIGUSR1
 ABORT_AGAIN_S = 0.05
+ABORT_SWALLOWED_S = 0.5
 
 
 class JobAborted(BaseException):
@@ -104,6 +105,7 @@ class Rank:
         self._inbox: queue.SimpleQueue[wire.RunJob | wire.Abort | wire.Regroup] = queue.SimpleQueue()
         self._running: int | None = None
         self._aborting: int | None = None
+        self._heeded = False
         self._backend: str | None = None
         self._store: Any = None
         self._streams = (LogStream(self._send_log, "stdout"), LogStream(self._send_log, "stderr"))
@@ -163,13 +165,17 @@ class Rank:
     def _interrupt(self, job: int) -> None:
         # Not once but until it is heeded: a signal that comes when the main thread is about
         # to enter a blocking call (a sleep, a lock) is looked at only after that call.
-        while self._running == self._aborting == job:
+        while self._running == job:
+            self._heeded = False
             signal.pthread_kill(threading.main_thread().ident or 0, ABORT_SIGNAL)
             time.sleep(ABORT_AGAIN_S)
+            if self._heeded:
+                # Time to clean up; Python drops what is raised in a destructor or a weak reference's callback.
+                time.sleep(ABORT_SWALLOWED_S)
 
     def _on_abort_signal(self, *_: object) -> None:
         if self._running is not None and self._running == self._aborting:
-            self._aborting = None
+            self._heeded = True
             raise JobAborted
 
     def _run(self, job: wire.RunJob) -> None:
@@ -186,6 +192,7 @@ class Rank:
             finally:
                 self._running = None
         except BaseException as error:
+            self._running = None
             answer = _raised(job.job, error)
         for stream in self._streams:
             stream.finish_line()

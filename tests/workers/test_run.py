@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -118,8 +119,25 @@ def test_an_error_frees_the_other_rank_every_time(workers):
     pids = [info.pid for info in workers.wait_until_ready()]
     for turn in range(100):
         with pytest.raises(nbkit.RankError, match="boom"):
-            workers.submit(fail, turn % 2).result(timeout=5)
+            workers.submit(fail, turn % 2).result(timeout=60)
     assert [info.pid for info in workers.wait_until_ready()] == pids
+    assert workers.run(int) == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+def test_a_rank_that_swallows_the_abort_once_is_freed_all_the_same(workers):
+    def fail_or_swallow():
+        from accelerate import Accelerator
+
+        if Accelerator().is_main_process:
+            raise ValueError("boom")
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+        time.sleep(60)
+
+    pids = [info.pid for info in workers.wait_until_ready()]
+    with pytest.raises(nbkit.RankError, match="boom"):
+        workers.run(fail_or_swallow)
     assert workers.run(int) == [0, 0]
     assert [info.pid for info in workers.wait_until_ready()] == pids
 
