@@ -23,7 +23,7 @@ from nbkit.workers.processes import Processes, how_it_ended
 
 START_TIMEOUT_S = 300.0
 REGROUP_TIMEOUT_S = 30.0
-ABORT_GRACE_S = 2.0
+ABORT_GRACE_S = 3.0
 CANCEL_GRACE_S = 15.0
 BLAME_S = 0.5
 EXIT_REPORT_S = 2.0
@@ -46,7 +46,7 @@ class Dispatcher(threading.Thread):
         self._waiting: deque[Assignment] = deque()
         self._current: Assignment | None = None
         self._lost_rank: int | None = None
-        self._note: str | None = None
+        self._notes: list[str] = []
         self._group = 0
         self._ready: set[int] = set()
         self._deadlines = Deadlines()
@@ -130,7 +130,8 @@ class Dispatcher(threading.Thread):
         try:
             for message in channel.receive():
                 if isinstance(message, wire.Plan):
-                    self.plan, self._note = message, message.note
+                    self.plan = message
+                    self._notes += [message.note] if message.note else []
                 else:
                     self._on_host_failed(message)
         except EOFError:
@@ -255,6 +256,8 @@ class Dispatcher(threading.Thread):
         if current is not None:
             error = RankDied(rank, message) if rank is not None else WorkersError(message)
             _fail(current.job, current.cancellation() if current.cancel_asked else error)
+        elif started:
+            self._notes.append(message)
         if not started:
             self.start_error = WorkersError(message)
             self.settled.set()
@@ -283,9 +286,9 @@ class Dispatcher(threading.Thread):
             return
         self._current = current = self._waiting.popleft()
         current.job.set_running_or_notify_cancel()
-        if self._note:
-            current.job.add_event(Log(None, "stdout", self._note))
-            self._note = None
+        for note in self._notes:
+            current.job.add_event(Log(None, "stdout", note))
+        self._notes.clear()
         current.job.add_event(Started())
         current.waiting_for = set(range(self.plan.world_size))
         self._send_all(wire.RunJob(current.number, current.payload, current.with_context, current.job.submitted))
@@ -326,8 +329,10 @@ class Dispatcher(threading.Thread):
         self._deadlines.set("abort", ABORT_GRACE_S, self._give_up)
 
     def _give_up(self) -> None:
-        """The ranks do not answer an abort: end them; the next job starts new ones."""
+        """The ranks do not answer an abort, or cannot meet again: end them; the next job starts new ones."""
         current, self._current = self._current, None
+        asked = "stop" if current is not None else "meet again"
+        self._notes.append(f"the workers did not {asked} in time, so they were ended and started anew.")
         self._drop_processes()
         if current is not None:
             if current.cancel_asked:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import faulthandler
 import fcntl
+import importlib.util
 import io
 import os
 import signal
@@ -27,6 +28,8 @@ DEFAULT_CPU_RANKS = 2
 RANKS_PER_CORE = 4
 RANKS_PER_GPU = 8
 CPU_NICENESS = 5
+ASKS_GPUS = ("torchao",)
+"""Installed, it is imported with transformers' models, and asks a GPU what it can do: forked ranks could use none."""
 _LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -45,7 +48,7 @@ def main(control_fd: int, door_fd: int, asked: int, folder: str) -> None:
         plan = _plan(asked)
         control.send(plan)
         _set_environment(plan)
-        _import_what_ranks_need()
+        _import_what_ranks_need(plan)
         tempfile.tempdir = folder
         _launch(plan.world_size, door_fd)
     except BaseException as error:
@@ -113,11 +116,9 @@ def _set_environment(plan: wire.Plan) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
-def _import_what_ranks_need() -> None:
+def _import_what_ranks_need(plan: wire.Plan) -> None:
     """Import before the fork, once for all ranks."""
     import torch
-    import transformers.models.llama.modeling_llama
-    import transformers.models.llama.tokenization_llama  # noqa: F401
     from accelerate import Accelerator, notebook_launcher  # noqa: F401
     from accelerate.utils import gather_object  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
@@ -125,6 +126,10 @@ def _import_what_ranks_need() -> None:
 
     import nbkit.generation
     import nbkit.hello  # noqa: F401
+
+    if not (plan.gpus and any(importlib.util.find_spec(name) for name in ASKS_GPUS)):
+        import transformers.models.llama.modeling_llama
+        import transformers.models.llama.tokenization_llama  # noqa: F401
 
     # What it says of a lost rank, the notebook says in the kit's words.
     for launcher in ("torch.distributed.elastic", "torch.multiprocessing"):

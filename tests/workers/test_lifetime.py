@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 import nbkit
+from nbkit.workers import Log
 
 AHEAD = 1
 """How many pairs of workers start while a test runs; more would slow down what tests time."""
@@ -155,7 +157,47 @@ def test_ranks_killed_between_jobs_are_replaced(own_workers, gone_within):
     pids = [info.pid for info in own_workers.wait_until_ready()]
     os.kill(pids[1], signal.SIGKILL)
     assert gone_within(pids, 5)
-    assert own_workers.run(int) == [0, 0]
+    job = own_workers.submit(int)
+    assert job.result() == [0, 0]
+    (why,) = (event.text for event in job.events() if isinstance(event, Log) and event.rank is None)
+    assert f"rank 1 (process {pids[1]}) was killed (SIGKILL)" in why
+
+
+def test_workers_that_do_not_stop_are_started_anew_and_the_next_job_says_so(own_workers, gone_within):
+    def never_stops():
+        while True:
+            with contextlib.suppress(BaseException):
+                time.sleep(60)
+
+    pids = [info.pid for info in own_workers.wait_until_ready()]
+    job = own_workers.submit(never_stops)
+    time.sleep(0.2)
+    job.cancel()
+    with pytest.raises(nbkit.JobCancelled):
+        job.result(timeout=10)
+    assert gone_within(pids, 5)
+    after = own_workers.submit(int)
+    assert after.result() == [0, 0]
+    notes = [event.text for event in after.events() if isinstance(event, Log) and event.rank is None]
+    assert notes == ["the workers did not stop in time, so they were ended and started anew."]
+
+
+def test_where_torchao_is_installed_the_host_leaves_models_to_the_ranks():
+    """Importing it makes a GPU's driver ready, which a process must not be that forks ranks."""
+    look = """if True:
+        import os, sys, importlib.util
+        from nbkit.workers import host, wire
+        os.environ["OMP_NUM_THREADS"] = "1"
+        find = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *rest: object() if name == "torchao" else find(name, *rest)
+        host._import_what_ranks_need(wire.Plan(2, "cuda", 2, None))
+        print("transformers.modeling_utils" in sys.modules, end=" ")
+        importlib.util.find_spec = find
+        host._import_what_ranks_need(wire.Plan(2, "cpu", 0, None))
+        print("transformers.modeling_utils" in sys.modules)
+    """
+    seen = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60)
+    assert seen.stdout.split() == ["False", "True"], seen.stderr
 
 
 def test_a_crash_in_native_code_shows_where(own_workers):

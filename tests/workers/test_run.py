@@ -138,8 +138,9 @@ def test_a_rank_that_swallows_the_abort_once_is_freed_all_the_same(workers):
     pids = [info.pid for info in workers.wait_until_ready()]
     with pytest.raises(nbkit.RankError, match="boom"):
         workers.run(fail_or_swallow)
-    assert workers.run(int) == [0, 0]
-    assert [info.pid for info in workers.wait_until_ready()] == pids
+    after = workers.submit(int)
+    assert after.result() == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids, list(after.events())
 
 
 def test_an_error_that_cannot_travel_itself_is_still_told(workers):
