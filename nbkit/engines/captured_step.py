@@ -17,7 +17,10 @@ import torch
 WARM_UP = 2
 """Runs before the capture, in which libraries choose kernels and take workspace."""
 
-POSITION_BUCKET = 256
+LEAST_ROWS = 2
+"""One row is a case of its own to torch.compile, worth seconds."""
+
+POSITION_BUCKET = 32
 
 Forward = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
@@ -44,7 +47,7 @@ class CapturedStep:
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> tuple[torch.Tensor, float]:
         """Logits (n, vocabulary), and the seconds that went into capturing."""
         n = len(tokens)
-        bucket = (_row_bucket(n, self._slots), min(self._positions, -(-length // POSITION_BUCKET) * POSITION_BUCKET))
+        bucket = (_row_bucket(n, self._slots), _position_bucket(length, self._positions))
         capture_s = 0.0
         if bucket not in self._graphs:
             torch.cuda.synchronize(self._device)
@@ -92,6 +95,12 @@ class _Graph:
 
 
 def _row_bucket(rows: int, most: int) -> int:
-    """1, 2, 4, 8, then multiples of 8, at most ``most``."""
+    """2, 4, 8, then multiples of 8, at most ``most``."""
     bucket = -(-rows // 8) * 8 if rows > 8 else 1 << (rows - 1).bit_length()
-    return min(most, bucket)
+    return min(most, max(LEAST_ROWS, bucket))
+
+
+def _position_bucket(length: int, most: int) -> int:
+    """The next multiple of ``POSITION_BUCKET``, or of about an eighth of a long ``length``, at most ``most``."""
+    step = max(POSITION_BUCKET, (1 << length.bit_length()) >> 4)
+    return min(most, -(-length // step) * step)

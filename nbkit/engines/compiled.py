@@ -9,13 +9,16 @@ packed for the matrix library, because there the products are what takes long.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from nbkit.engines.attention_kinds import FULL, SLIDING, check_attention
 from nbkit.engines.captured_step import CapturedStep
+from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
 from nbkit.engines.quantized_linear import quantized_copy
@@ -32,7 +35,7 @@ LIKE_LENGTH = 0.75
 """Prompts join together that are at least this share of the longest one's length, so that little is padded."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Sequence:
     """A sequence in a slot: ``position`` is where its last token goes in the cache."""
 
@@ -40,6 +43,28 @@ class _Sequence:
     position: int
     last: int
     tokens: list[int] = field(default_factory=list)
+
+
+class _Launched:
+    """A step that has begun: of ``sequences`` (n) the tokens chosen (n,), at ``positions`` (n,); on the device."""
+
+    def __init__(
+        self, sequences: list[_Sequence], chosen: torch.Tensor, positions: torch.Tensor, compile_s: float
+    ) -> None:
+        self.sequences = sequences
+        self.chosen = chosen
+        self.positions = positions
+        self.compile_s = compile_s
+        self._on_host = chosen.to("cpu", non_blocking=True)
+        self._copied = torch.cuda.Event() if chosen.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._copied is not None:
+            self._copied.record()
+
+    def read(self) -> list[int]:
+        """The tokens, as soon as they are there: a step launched since is not waited for."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._on_host.tolist()
 
 
 class CompiledPool:
@@ -58,17 +83,21 @@ class CompiledPool:
         self._settings = settings
         self._device = loaded.device
         self._model = prepared_model(loaded, settings.quantization)
+        self._loaded = loaded
         self._dtype = getattr(torch, loaded.dtype)
         config = loaded.config.get_text_config()
         self._layers = config.num_hidden_layers
         self._masks = _Masks(config, self._dtype, loaded.device)
         self._cache_name = _cache_argument(self._model)
+        self._decoder = self._model if loaded.device.type == "cpu" else self._fused()
         self._sampler = Sampler(settings)
         self._end = SequenceEnd(settings, loaded)
         self._joining: list[tuple[int, list[int]]] = []
         self._active: list[_Sequence] = []
         self._cache: SlotCache | None = None
         self._captured: CapturedStep | None = None
+        self._looks_ahead = loaded.device.type == "cuda"
+        self._ahead: _Launched | None = None
         self.capacity = capacity
 
     @property
@@ -84,6 +113,7 @@ class CompiledPool:
     def abort(self) -> None:
         self._joining.clear()
         self._active.clear()
+        self._ahead = None
         # Its memory goes with it: the pool may be aborted because there is none left.
         self._cache = None
         self._captured = None
@@ -91,7 +121,7 @@ class CompiledPool:
     @torch.inference_mode()
     def step(self) -> Step:
         """Fill slots with prompts that wait to join, else decode one token for each sequence."""
-        if self._joining:
+        if self._joining and self._ahead is None:
             self._prefill()
             return Step([], [], is_prefill=True)
         return self._decode()
@@ -101,45 +131,74 @@ class CompiledPool:
         self._joining.sort(key=lambda waiting: -len(waiting[1]))
         joining = self._joining[: _count_of_like_length([len(tokens) for _, tokens in self._joining])]
         cache = self._cache_for(len(joining[0][1]) + self._settings.max_new_tokens)
-        width = len(joining[0][1]) - 1
-        if width:
-            rows = [tokens[:-1] + [0] * (width - len(tokens) + 1) for _, tokens in joining]
-            slots = range(len(self._active), len(self._active) + len(joining))
-            cache.prefill_into(torch.tensor(slots, device=self._device))
-            positions = torch.arange(width, device=self._device)
-            # What pads a row on the right is after it, so that no token of the row attends to it.
-            self._model.base_model(
-                input_ids=torch.tensor(rows, device=self._device),
-                position_ids=positions.expand(len(rows), -1),
-                attention_mask=self._masks.of_prompts(width),
-                use_cache=True,
-                **{self._cache_name: cache.for_model},
-            )
+        # A prompt of one token, too, has a position written, over which that token goes: the cache is there then.
+        width = max(1, len(joining[0][1]) - 1)
+        rows = [tokens[:-1] + [0] * (width - len(tokens) + 1) for _, tokens in joining]
+        slots = range(len(self._active), len(self._active) + len(joining))
+        cache.prefill_into(torch.tensor(slots, device=self._device))
+        positions = torch.arange(width, device=self._device)
+        # What pads a row on the right is after it, so that no token of the row attends to it.
+        self._model.base_model(
+            input_ids=torch.tensor(rows, device=self._device),
+            position_ids=positions.expand(len(rows), -1),
+            attention_mask=self._masks.of_prompts(width),
+            use_cache=True,
+            **{self._cache_name: cache.for_model},
+        )
         self._active += [_Sequence(index, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
         del self._joining[: len(joining)]
 
     def _decode(self) -> Step:
+        launched = self._ahead or self._launch_from_host()
+        self._ahead = self._launch_after(launched) if self._looks_ahead else None
+        chosen = launched.read()
+        current = set(map(id, self._active))
+        first, discarded = [], 0
+        for sequence, token in zip(launched.sequences, chosen, strict=True):
+            if id(sequence) not in current:  # it had ended when this step was launched
+                discarded += 1
+                continue
+            if not sequence.tokens:
+                first.append(sequence.index)
+            sequence.position += 1
+            sequence.last = token
+            sequence.tokens.append(token)
+        return Step(self._take_out_finished(), first, compile_s=launched.compile_s, discarded=discarded)
+
+    def _launch_from_host(self) -> _Launched:
+        """Begin a step for the sequences under way."""
         active = self._active
         tokens = torch.tensor([sequence.last for sequence in active], device=self._device)
         positions = torch.tensor([sequence.position for sequence in active], device=self._device)
-        length = max(sequence.position for sequence in active) + 1
+        return self._launch(tokens, positions, new=0)
+
+    def _launch_after(self, launched: _Launched) -> _Launched | None:
+        """Begin the step after one whose tokens are not read yet: the GPU goes on while the host looks at them.
+
+        None where that is not of use: others are under way by now, or one ends with the token to be read.
+        """
+        active, most = self._active, self._settings.max_new_tokens
+        if self._joining or active != launched.sequences or any(len(s.tokens) + 1 >= most for s in active):
+            return None
+        return self._launch(launched.chosen, launched.positions + 1, new=1)
+
+    def _launch(self, tokens: torch.Tensor, positions: torch.Tensor, new: int) -> _Launched:
+        """A step for tokens (n,) at positions (n,) of the cache; each sequence has ``new`` tokens not read yet."""
+        active = list(self._active)
+        length = max(sequence.position for sequence in active) + 1 + new
         if self._device.type == "cuda":
             logits, compile_s = self._replay(tokens, positions, length)
         else:
             logits, compile_s = self._forward(tokens, positions, length), 0.0
-        chosen = self._sampler.choose(logits, [s.index for s in active], [len(s.tokens) for s in active])
-        first = [sequence.index for sequence in active if not sequence.tokens]
-        for sequence, token in zip(active, chosen.tolist(), strict=True):
-            sequence.position += 1
-            sequence.last = token
-            sequence.tokens.append(token)
-        return Step(self._take_out_finished(), first, compile_s=compile_s)
+        counts = [len(sequence.tokens) + new for sequence in active]
+        chosen = self._sampler.choose(logits, [sequence.index for sequence in active], counts)
+        return _Launched(active, chosen, positions, compile_s)
 
     def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> torch.Tensor:
         """Logits (n, vocabulary) after one token (n,) for each of the first n slots, at its position (n,)."""
         assert self._cache is not None
         self._cache.decode_at(positions, length)
-        output = self._model(
+        output = self._decoder(
             input_ids=tokens[:, None],
             position_ids=positions[:, None],
             attention_mask=self._masks.of_step(positions, length),
@@ -152,7 +211,25 @@ class CompiledPool:
         assert self._cache is not None
         if self._captured is None:
             self._captured = CapturedStep(self._forward, self._cache.slots, self._cache.positions, self._device)
-        return self._captured(tokens, positions, length)
+        try:
+            return self._captured(tokens, positions, length)
+        except TorchDynamoException as error:
+            if self._decoder is self._model:
+                raise
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                print(f"torch.compile does not work here, and steps take longer: {str(error).splitlines()[0]}")
+            self._decoder = self._loaded.prepared[self._fused_name] = self._model
+            return self._captured(tokens, positions, length)
+
+    def _fused(self) -> Any:
+        """The model for decode steps on a GPU; made once, for its layers are compiled when they are first called."""
+        if self._fused_name not in self._loaded.prepared:
+            self._loaded.prepared[self._fused_name] = with_compiled_layers(self._model, self._cache_name)
+        return self._loaded.prepared[self._fused_name]
+
+    @property
+    def _fused_name(self) -> str:
+        return f"fused, {self._settings.quantization}"
 
     def _take_out_finished(self) -> list[Finished]:
         """Free the slots of sequences that have ended; the last ones move into them: no step computes a gap."""
@@ -167,7 +244,8 @@ class CompiledPool:
             last = self._active.pop()
             if last is not sequence:
                 assert self._cache is not None
-                self._cache.move(len(self._active), slot, last.position)
+                # One position more than it has: the step ahead may have written that.
+                self._cache.move(len(self._active), slot, last.position + 1)
                 self._active[slot] = last
         return finished
 

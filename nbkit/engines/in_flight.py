@@ -41,13 +41,15 @@ class Step:
 
     ``first_tokens`` are the places of prompts whose first new token came in it.
     ``is_prefill`` tells a step that worked on prompts from one that only decoded.
-    ``compile_s`` seconds of it went into compiling or capturing.
+    ``compile_s`` seconds of it went into compiling or capturing. ``discarded`` tokens were
+    computed for sequences that had ended.
     """
 
     finished: list[Finished]
     first_tokens: list[int]
     is_prefill: bool = False
     compile_s: float = 0.0
+    discarded: int = 0
 
 
 class SequencePool(Protocol):
@@ -143,7 +145,7 @@ class InFlightEngine:
             prompt_tokens=sum(stretch.prompt_lengths),
             padding_tokens=0,
             new_tokens=stretch.new_tokens,
-            computed_tokens=stretch.new_tokens,
+            computed_tokens=stretch.new_tokens + stretch.discarded,
             tokenize_s=stretch.tokenize_s,
             prefill_s=stretch.prefill_s,
             decode_s=stretch.decode_s,
@@ -168,6 +170,7 @@ class _Stretch:
     finished: list[Finished] = field(default_factory=list)
     prompt_lengths: list[int] = field(default_factory=list)
     new_tokens: int = 0
+    discarded: int = 0
     tokenize_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -239,6 +242,7 @@ class _Flight:
         now_s = self._watch.elapsed_s
         seconds = now_s - began_s - step.compile_s
         stretch.compile_s += step.compile_s
+        stretch.discarded += step.discarded
         if step.is_prefill:
             stretch.prefill_s += seconds
         else:

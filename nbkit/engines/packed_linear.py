@@ -7,12 +7,12 @@ operators that it then calls are used here without it.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 
+from nbkit.engines.model_twin import twin_of
 from nbkit.machine import emulates
 
 PACKED_FOR = 64
@@ -41,8 +41,7 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 def with_linear_layers(model: Any, make: Any) -> Any:
     """A copy of a model that shares its parameters, each linear layer replaced by ``make(layer)``."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared)
+    twin = twin_of(model)
     for parent in list(twin.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear):

@@ -4,7 +4,8 @@ On a CPU the operators are torch's own. With int8, activations are quantised too
 each product ('dynamic'), so that the product itself is one of whole numbers, which
 processors compute several times as fast as one of floats. With int4 only the weights are;
 that saves reading memory, which is what takes long in batches of a few sequences, and
-is slower than bfloat16 in large ones. On a GPU torchao does either.
+is slower than bfloat16 in large ones. On a GPU int8 is of the weights alone, which saves
+memory and takes time, and int4 is torchao's.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ def quantized_copy(model: Any, quantization: str, device: torch.device) -> Any:
     Raises
     ------
     InputError
-        A layer's size does not divide into groups, or torchao, which GPUs need, is not installed.
+        A layer's size does not divide into groups; on a GPU, for int4, torchao is not installed
+        or the model is not in bfloat16.
     """
-    if device.type != "cpu":
-        return _by_torchao(with_linear_layers(model, lambda linear: linear), quantization)
-    return with_linear_layers(model, Int8Linear if quantization == "int8" else Int4Linear)
+    if device.type == "cpu":
+        return with_linear_layers(model, Int8Linear if quantization == "int8" else Int4Linear)
+    if quantization == "int8":
+        return with_linear_layers(model, Int8Weight)
+    return _int4_by_torchao(with_linear_layers(model, lambda linear: linear))
 
 
 class Int8Linear(nn.Module):
@@ -95,6 +99,26 @@ def _largest_code() -> int:
     return 127 if abs(product - most.numel()) < 1 else 63
 
 
+class Int8Weight(nn.Module):
+    """Weights in int8 with a scale for each output, turned into the activations' dtype for each product."""
+
+    weight: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127
+        self.register_buffer("weight", (weight / scale).round().to(torch.int8))
+        self.register_buffer("scale", scale[:, 0])
+        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        product = nn.functional.linear(x, self.weight.to(x.dtype)) * self.scale
+        return (product if self.bias is None else product + self.bias).to(x.dtype)
+
+
 class Int4Linear(nn.Module):
     """Weights in 4 bits, a scale and a zero point for each group of ``GROUP`` along the input; bfloat16 products."""
 
@@ -125,12 +149,15 @@ class Int4Linear(nn.Module):
         return (product if self._bias is None else product + self._bias).to(x.dtype)
 
 
-def _by_torchao(twin: Any, quantization: str) -> Any:
+def _int4_by_torchao(twin: Any) -> Any:
     try:
-        from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+        from torchao.quantization import Int4WeightOnlyConfig, quantize_
     except ImportError:
         raise InputError(
-            f"quantization={quantization!r} on a GPU needs torchao: pip install torchao, then start the workers anew."
+            "quantization='int4' on a GPU needs torchao: pip install torchao, then start the workers anew."
         ) from None
-    quantize_(twin, Int8WeightOnlyConfig() if quantization == "int8" else Int4WeightOnlyConfig())
+    if twin.dtype != torch.bfloat16:
+        raise InputError(f"quantization='int4' on a GPU needs dtype='bfloat16', not {str(twin.dtype)[6:]!r}.")
+    # torchao's default layout needs a package more; this one's kernels are torch's own.
+    quantize_(twin, Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="tile_packed_to_4d"))
     return twin

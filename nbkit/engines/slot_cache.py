@@ -107,7 +107,8 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     get_max_cache_shape = get_max_length
 
     def _like(self, states: torch.Tensor) -> torch.Tensor:
-        return states.new_zeros(self._slots, states.shape[1], self._positions, states.shape[3])
+        # One more than is ever read: a slice of all positions would be contiguous, and compiled anew for that.
+        return states.new_zeros(self._slots, states.shape[1], self._positions + 1, states.shape[3])
 
     def _grown(self, kept: torch.Tensor) -> torch.Tensor:
         grown = self._like(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
 from nbkit.engines.perplexity import perplexity
-from nbkit.engines.quantized_linear import Int4Linear, Int8Linear
+from nbkit.engines.quantized_linear import Int4Linear, Int8Linear, Int8Weight, quantized_copy
 from nbkit.errors import InputError
 
 CPU = torch.device("cpu")
@@ -36,7 +37,7 @@ def test_packed_weights_give_the_same_product(linear, rows):
     assert relative_error(PackedLinear(linear), linear, rows) < 1e-6
 
 
-@pytest.mark.parametrize(("kind", "most"), [(Int8Linear, 0.03), (Int4Linear, 0.15)])
+@pytest.mark.parametrize(("kind", "most"), [(Int8Linear, 0.03), (Int8Weight, 0.03), (Int4Linear, 0.15)])
 @pytest.mark.parametrize("rows", [1, 7])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_quantised_weights_give_nearly_the_same_product(linear, kind, most, rows, dtype):
@@ -71,6 +72,16 @@ def test_int8_texts_do_not_depend_on_the_batch(tiny, batch_size):
 def test_int4_refuses_a_layer_that_does_not_divide():
     with pytest.raises(InputError, match=r"multiple of 32; this model has one of 40\. Take quantization='int8'"):
         Int4Linear(nn.Linear(40, 8))
+
+
+def test_on_a_gpu_int8_shares_what_it_does_not_quantise_and_int4_says_what_it_needs(tiny, monkeypatch):
+    gpu = torch.device("cuda")  # the kind that is chosen; the tensors stay where they are
+    twin = quantized_copy(tiny.model, "int8", gpu)
+    assert sum(isinstance(part, Int8Weight) for part in twin.modules()) == 2 * 7 + 1
+    assert twin.get_input_embeddings().weight is tiny.model.get_input_embeddings().weight
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    with pytest.raises(InputError, match="int4' on a GPU needs torchao: pip install torchao"):
+        quantized_copy(tiny.model, "int4", gpu)
 
 
 def test_only_what_the_matrix_library_knows_is_packed():

@@ -1,0 +1,94 @@
+"""What a GPU decodes with, as far as a CPU can tell: compiled and merged layers, a step ahead, buckets."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from engine_runs import PROMPTS, Watch, ending_early, outputs
+from example_runs import article
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbkit.engines import Prompt
+from nbkit.engines.captured_step import _position_bucket, _row_bucket
+from nbkit.engines.compiled import CompiledPool
+from nbkit.engines.compiled_layers import with_compiled_layers
+from nbkit.engines.in_flight import InFlightEngine
+from nbkit.engines.merged_linear import merge_linear_layers
+
+
+def generated(loaded, batch_size, prepare=lambda pool: None, **settings):
+    asked = article(engine="compiled", batch_size=batch_size, **settings)
+    pool = CompiledPool(asked, loaded, batch_size)
+    prepare(pool)
+    listed = [Prompt(i, text) for i, text in enumerate(PROMPTS)]
+    return list(InFlightEngine(asked, loaded, pool).generate([listed], Watch()))
+
+
+def look_ahead(pool):
+    pool._looks_ahead = True
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 9])
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_a_step_ahead_changes_no_text_and_counts_what_it_computes_in_vain(tiny, batch_size, temperature, ignore_eos):
+    loaded = ending_early(tiny)
+    asked = {"max_new_tokens": 30, "temperature": temperature, "ignore_eos": ignore_eos}
+    plain = generated(loaded, batch_size, **asked)
+    ahead = generated(loaded, batch_size, look_ahead, **asked)
+    assert outputs(ahead) == outputs(plain)
+    new = sum(batch.record.new_tokens for batch in ahead)
+    discarded = sum(batch.record.computed_tokens for batch in ahead) - new
+    ended_early = sum(output.new_tokens < 30 for output in outputs(plain))
+    # Known beforehand is when max_new_tokens are reached; one token too many is all that an earlier end costs.
+    assert 0 <= discarded <= ended_early
+    assert sum(batch.record.computed_tokens for batch in plain) == new
+
+
+def test_one_layer_is_compiled_and_all_of_them_use_it(tiny):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    def compile_layers(pool):
+        pool._decoder = with_compiled_layers(tiny.model, pool._cache_name, backend)
+
+    torch.compiler.reset()
+    plain = generated(tiny, 4, max_new_tokens=70)
+    fused = generated(copy.copy(tiny), 4, compile_layers, max_new_tokens=70)
+    assert outputs(fused) == outputs(plain)
+    # Two layers, batches of 4 down to 1, lengths over several buckets: one sequence is a case of its own.
+    assert len(compiled) <= 2
+
+
+def test_merged_layers_give_the_same_products_and_hold_no_weight_twice(tiny):
+    model = copy.deepcopy(tiny.model)
+    attention = model.model.layers[0].self_attn
+    layers = [getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj")]
+    x = torch.randn(5, 1, attention.q_proj.in_features)
+    expected = [layer(x) for layer in layers]
+    merge_linear_layers(model)
+    merged = [getattr(attention, name)(x) for name in ("q_proj", "k_proj", "v_proj")]
+    for found, right in zip(merged, expected, strict=True):
+        torch.testing.assert_close(found, right)
+    assert len({layer.weight.untyped_storage().data_ptr() for layer in layers}) == 1
+    for layer, right in zip(layers, expected, strict=True):  # who kept them can still use them
+        torch.testing.assert_close(layer(x), right)
+
+
+@given(rows=st.integers(1, 300), most=st.integers(1, 300))
+def test_a_row_bucket_holds_the_rows_and_is_no_more_than_there_is(rows, most):
+    bucket = _row_bucket(min(rows, most), most)
+    assert min(rows, most) <= bucket <= most
+
+
+@given(length=st.integers(1, 100_000), room=st.integers(0, 100_000))
+def test_a_position_bucket_reads_little_in_vain(length, room):
+    bucket = _position_bucket(length, length + room)
+    assert length <= bucket <= length + room
+    assert bucket - length < max(32, length / 8 + 1)
