@@ -22,11 +22,15 @@ _LOAD_AVERAGE_AT_START = os.getloadavg()
 T = TypeVar("T")
 
 
-def in_turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> list[dict[str, T]]:
+def in_turns(
+    contenders: Mapping[str, Callable[[], T]],
+    rounds: int,
+    after_round: Callable[[list[dict[str, T]]], object] = lambda measured: None,
+) -> list[dict[str, T]]:
     """Measure every contender once a round; each second round goes the other way about.
 
     A machine that grows warmer or busier during the benchmark is then no contender's
-    disadvantage.
+    disadvantage. ``after_round`` is given all that was measured so far.
     """
     measured = []
     for number in range(rounds):
@@ -36,6 +40,7 @@ def in_turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> list[dic
             taken[name] = contenders[name]()
             print(f"round {number + 1} of {rounds}: {name} measured", file=sys.stderr, flush=True)
         measured.append({name: taken[name] for name in contenders})
+        after_round(measured)
     return measured
 
 

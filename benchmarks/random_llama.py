@@ -36,7 +36,8 @@ def main() -> None:
     )
     torch.manual_seed(0)
     torch.set_default_dtype(getattr(torch, options.dtype))
-    LlamaForCausalLM(config).save_pretrained(options.folder, max_shard_size="4GB")
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        LlamaForCausalLM(config).save_pretrained(options.folder, max_shard_size="4GB")
     AutoTokenizer.from_pretrained(locate("tiny-random", "float32")).save_pretrained(options.folder)
     print(f"written to {options.folder}")
 
