@@ -20,7 +20,8 @@ WARM_UP = 2
 LEAST_ROWS = 2
 """One row is a case of its own to torch.compile, worth seconds."""
 
-POSITION_BUCKET = 32
+POSITION_BUCKET = 64
+"""Half of it would save 2% of a step of 100 sequences, and take twice as many graphs of 0.06 s each (an H100)."""
 
 Forward = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 

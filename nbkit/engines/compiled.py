@@ -216,14 +216,14 @@ class CompiledPool:
         except TorchDynamoException as error:
             if self._decoder is self._model:
                 raise
-            if os.environ.get("LOCAL_RANK", "0") == "0":
-                print(f"torch.compile does not work here, and steps take longer: {str(error).splitlines()[0]}")
+            _say(f"torch.compile does not work here, and steps take longer: {str(error).splitlines()[0]}")
             self._decoder = self._loaded.prepared[self._fused_name] = self._model
             return self._captured(tokens, positions, length)
 
     def _fused(self) -> Any:
         """The model for decode steps on a GPU; made once, for its layers are compiled when they are first called."""
         if self._fused_name not in self._loaded.prepared:
+            _say("compiling the layers for decode steps, once: about 10 s")
             self._loaded.prepared[self._fused_name] = with_compiled_layers(self._model, self._cache_name)
         return self._loaded.prepared[self._fused_name]
 
@@ -305,6 +305,12 @@ def prepared_model(loaded: LoadedModel, quantization: str) -> Any:
             model = with_linear_layers(model, PackedLinear)
         loaded.prepared[name] = model
     return loaded.prepared[name]
+
+
+def _say(sentence: str) -> None:
+    """Print on one of a machine's ranks."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(sentence)
 
 
 def _count_of_like_length(lengths: list[int]) -> int:

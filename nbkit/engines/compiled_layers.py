@@ -27,7 +27,8 @@ RECOMPILE_LIMIT = 64
 def with_compiled_layers(model: Any, cache_name: str, backend: str | Callable[..., Any] = "inductor") -> Any:
     """A copy of a model that shares its parameters, for decode steps over a ``SlotCache`` that prompts are in.
 
-    The layers are compiled when they are first called.
+    The layers are compiled when they are first called. A model that keeps its layers
+    elsewhere than most is returned as it is.
 
     Parameters
     ----------
@@ -36,35 +37,31 @@ def with_compiled_layers(model: Any, cache_name: str, backend: str | Callable[..
     backend : str or callable
         Of ``torch.compile``.
     """
+    if not isinstance(getattr(model.base_model, "layers", None), nn.ModuleList):
+        return model
     twin = twin_of(model)
     merge_linear_layers(twin)
     # torch.compile would advise to give up float32's exactness.
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
     # Sizes are left open: sequences and positions change from step to step.
-    forward = torch.compile(_forward, backend=backend, dynamic=True)
-    layers = twin.base_model.layers
-    for place, layer in enumerate(layers):
-        layers[place] = _CompiledLayer(layer, place, cache_name, forward)
+    compiled = torch.compile(_forward, backend=backend, dynamic=True)
+    for place, layer in enumerate(twin.base_model.layers):
+        layer.forward = _on_own_cache(layer, place, cache_name, compiled)
     return twin
 
 
-class _CompiledLayer(nn.Module):
-    """A decoder layer that is given its own layer of the cache: told apart by number, each would be compiled anew."""
+def _on_own_cache(layer: nn.Module, place: int, cache_name: str, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's forward with its own layer of the cache: told apart by number, each would be compiled anew."""
 
-    def __init__(self, layer: nn.Module, place: int, cache_name: str, forward: Callable[..., Any]) -> None:
-        super().__init__()
-        self._layer = layer
-        self._place = place
-        self._cache_name = cache_name
-        self._forward = forward
-
-    def forward(self, hidden_states: torch.Tensor, **options: Any) -> Any:
-        options[self._cache_name] = options[self._cache_name].layers[self._place]
+    def forward(*args: Any, **options: Any) -> Any:
+        options[cache_name] = options[cache_name].layers[place]
         # Sizes that are equal by chance, as of a batch and of a head, need not stay equal.
         open_sizes = shape_config.patch(use_duck_shape=False)  # type: ignore[attr-defined]
         with open_sizes, dynamo_config.patch(recompile_limit=RECOMPILE_LIMIT):
-            return self._forward(self._layer, hidden_states, options)
+            return compiled(layer, args, options)
+
+    return forward
 
 
-def _forward(layer: nn.Module, hidden_states: torch.Tensor, options: dict[str, Any]) -> Any:
-    return layer(hidden_states, **options)
+def _forward(layer: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return type(layer).forward(layer, *args, **options)

@@ -22,17 +22,18 @@ def merge_linear_layers(model: Any) -> None:
     """
     for parent in list(model.modules()):
         for names in SAME_INPUT:
-            layers = [getattr(parent, name, None) for name in names]
-            if all(isinstance(layer, nn.Linear) and _is_plain(layer) for layer in layers):
-                merged = _Merged(layers)  # type: ignore[arg-type]
+            layers: list[Any] = [getattr(parent, name, None) for name in names]
+            if _can_merge(layers):
+                merged = _Merged(layers)
                 for place, name in enumerate(names):
                     setattr(parent, name, _Part(merged, place))
 
 
-def _is_plain(layer: nn.Linear) -> bool:
-    """Whether it has nothing but a weight, and that not in a class of its own, as a quantised one is."""
-    weight: object = layer.weight.data
-    return type(weight) is torch.Tensor and getattr(layer, "bias", None) is None
+def _can_merge(layers: list[Any]) -> bool:
+    """Whether all are linear layers, all with a bias or none, with weights in no class of their own (quantised)."""
+    if not all(isinstance(layer, nn.Linear) and type(layer.weight.data) is torch.Tensor for layer in layers):
+        return False
+    return len({layer.bias is None for layer in layers}) == 1
 
 
 class _Merged:
@@ -40,6 +41,8 @@ class _Merged:
 
     def __init__(self, layers: list[nn.Linear]) -> None:
         self.weight = torch.cat([layer.weight.detach() for layer in layers])
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
         self.sizes = [layer.out_features for layer in layers]
         self.products: tuple[torch.Tensor, ...] = ()
         for layer, part in zip(layers, torch.split(self.weight, self.sizes), strict=True):
@@ -56,6 +59,6 @@ class _Part(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self._place == 0:
-            product = nn.functional.linear(x, self._merged.weight)
+            product = nn.functional.linear(x, self._merged.weight, self._merged.bias)
             self._merged.products = torch.split(product, self._merged.sizes, -1)
         return self._merged.products[self._place]

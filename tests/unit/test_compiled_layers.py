@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
+import transformers
 from engine_runs import PROMPTS, Watch, ending_early, outputs
 from example_runs import article
 from hypothesis import given
@@ -48,7 +50,8 @@ def test_a_step_ahead_changes_no_text_and_counts_what_it_computes_in_vain(tiny, 
     assert sum(batch.record.computed_tokens for batch in plain) == new
 
 
-def test_one_layer_is_compiled_and_all_of_them_use_it(tiny):
+def with_layers_compiled(loaded, batch_size, **settings):
+    """What is generated with compiled layers, and how many graphs were compiled for it."""
     compiled = []
 
     def backend(graph, inputs):
@@ -56,14 +59,45 @@ def test_one_layer_is_compiled_and_all_of_them_use_it(tiny):
         return graph.forward
 
     def compile_layers(pool):
-        pool._decoder = with_compiled_layers(tiny.model, pool._cache_name, backend)
+        pool._decoder = with_compiled_layers(loaded.model, pool._cache_name, backend)
 
     torch.compiler.reset()
+    return generated(loaded, batch_size, compile_layers, **settings), len(compiled)
+
+
+def test_one_layer_is_compiled_and_all_of_them_use_it(tiny):
     plain = generated(tiny, 4, max_new_tokens=70)
-    fused = generated(copy.copy(tiny), 4, compile_layers, max_new_tokens=70)
+    fused, compiled = with_layers_compiled(tiny, 4, max_new_tokens=70)
     assert outputs(fused) == outputs(plain)
     # Two layers, batches of 4 down to 1, lengths over several buckets: one sequence is a case of its own.
-    assert len(compiled) <= 2
+    assert compiled <= 2
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+WIDE = {**SMALL, "intermediate_size": 64, "num_key_value_heads": 2}
+ONE_KIND, TWO_KINDS = 2, 4
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "most"),
+    [
+        ("Mistral", {**WIDE, "sliding_window": 5}, ONE_KIND),
+        ("Qwen2", {**WIDE, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 2}, TWO_KINDS),
+        ("Qwen3", {**WIDE, "head_dim": 8}, ONE_KIND),
+        ("Gemma2", {**WIDE, "head_dim": 8, "sliding_window": 5}, TWO_KINDS),
+        ("Phi3", {**WIDE, "pad_token_id": 2}, ONE_KIND),
+        ("GPT2", {"n_embd": 32, "n_layer": 2, "n_head": 4}, 0),  # keeps its layers elsewhere, and decodes without
+    ],
+)
+def test_other_models_too_give_the_same_texts(tiny, family, sizes, most):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(vocab_size=tiny.config.vocab_size, **sizes)
+    model = getattr(transformers, f"{family}ForCausalLM" if family != "GPT2" else "GPT2LMHeadModel")(config).eval()
+    loaded = dataclasses.replace(tiny, model=model, config=config, prepared={})
+    plain = generated(loaded, 4, max_new_tokens=12, ignore_eos=True)
+    fused, compiled = with_layers_compiled(loaded, 4, max_new_tokens=12, ignore_eos=True)
+    assert outputs(fused) == outputs(plain)
+    assert compiled <= most
 
 
 def test_merged_layers_give_the_same_products_and_hold_no_weight_twice(tiny):
@@ -91,4 +125,4 @@ def test_a_row_bucket_holds_the_rows_and_is_no_more_than_there_is(rows, most):
 def test_a_position_bucket_reads_little_in_vain(length, room):
     bucket = _position_bucket(length, length + room)
     assert length <= bucket <= length + room
-    assert bucket - length < max(32, length / 8 + 1)
+    assert bucket - length < max(64, length / 8 + 1)

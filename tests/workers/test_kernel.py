@@ -27,7 +27,10 @@ class Kernel:
             if message["msg_type"] == "stream":
                 printed.append(message["content"]["text"])
 
-        reply = self.client.execute_interactive(code, timeout=timeout, output_hook=collect)
+        reply = {"content": {"status": "aborted"}}
+        # For a moment after an error a kernel refuses what was sent to it meanwhile.
+        while reply["content"]["status"] == "aborted":
+            reply = self.client.execute_interactive(code, timeout=timeout, output_hook=collect)
         return "".join(printed), reply["content"].get("traceback", [])
 
     def start_workers(self) -> list[int]:
