@@ -253,7 +253,7 @@ class Dispatcher(threading.Thread):
         started = bool(self.infos)
         current, self._current = self._current, None
         self._drop_processes()
-        if current is not None:
+        if current is not None and not current.job.done():
             error = RankDied(rank, message) if rank is not None else WorkersError(message)
             _fail(current.job, current.cancellation() if current.cancel_asked else error)
         elif started:

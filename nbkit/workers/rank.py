@@ -116,15 +116,20 @@ class Rank:
         sys.stdout, sys.stderr = self._streams
         for loop in (self._read, self._write):
             threading.Thread(target=loop, name=f"nbkit-rank{loop.__name__}", daemon=True).start()
-        self._join_group(0)
-        while True:
-            message = self._inbox.get()
-            if isinstance(message, wire.RunJob):
-                self._run(message)
-            elif isinstance(message, wire.Regroup):
-                self._join_group(message.group)
-            else:  # an abort of a job that has ended here: free the ranks that still wait
-                _leave_group()
+        try:
+            self._join_group(0)
+            while True:
+                message = self._inbox.get()
+                if isinstance(message, wire.RunJob):
+                    self._run(message)
+                elif isinstance(message, wire.Regroup):
+                    self._join_group(message.group)
+                else:  # an abort of a job that has ended here: free the ranks that still wait
+                    _leave_group()
+        except BaseException:
+            # Into the workers' log, which the notebook shows the end of; sys.stderr is a job's.
+            traceback.print_exc(file=sys.__stderr__)
+            raise
 
     def _read(self) -> None:
         try:
@@ -181,6 +186,7 @@ class Rank:
     def _run(self, job: wire.RunJob) -> None:
         _forget_accelerator()
         self._context.begin(job)
+        environment = dict(os.environ)
         try:
             self._running = job.job
             try:
@@ -194,6 +200,9 @@ class Rank:
         except BaseException as error:
             self._running = None
             answer = _raised(job.job, error)
+        if self._aborting == job.job:
+            # It may have come while accelerate had cleared the environment: Accelerator() does, for a moment.
+            os.environ.update({name: value for name, value in environment.items() if name not in os.environ})
         for stream in self._streams:
             stream.finish_line()
         self._outbox.put(answer)

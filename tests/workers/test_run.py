@@ -125,6 +125,31 @@ def test_an_error_frees_the_other_rank_every_time(workers):
     assert [info.pid for info in workers.wait_until_ready()] == pids
 
 
+def test_an_abort_while_accelerate_has_cleared_the_environment_leaves_it_whole(workers):
+    def fail_or_clear():
+        from accelerate import Accelerator
+        from accelerate.utils import clear_environment
+
+        if Accelerator().is_main_process:
+            time.sleep(0.2)
+            raise ValueError("boom")
+        try:
+            with clear_environment():
+                # The way back is cut short, as by an abort that comes just then.
+                os.environ.update = lambda *_: time.sleep(60)
+                time.sleep(60)
+        finally:
+            del os.environ.update
+            assert not os.environ
+
+    before = workers.run(lambda: dict(os.environ))
+    pids = [info.pid for info in workers.wait_until_ready()]
+    with pytest.raises(nbkit.RankError, match="boom"):
+        workers.run(fail_or_clear)
+    assert workers.run(lambda: dict(os.environ)) == before
+    assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
 def test_a_rank_that_swallows_the_abort_once_is_freed_all_the_same(workers):
     def fail_or_swallow():
         from accelerate import Accelerator
