@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
-from nbkit.engines.attention_kinds import FULL, SLIDING, check_attention
+from nbkit.engines.attention_kinds import check_attention
+from nbkit.engines.attention_masks import AttentionMasks
 from nbkit.engines.captured_step import CapturedStep
 from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.in_flight import Finished, Step
@@ -48,13 +49,10 @@ class _Sequence:
 class _Launched:
     """A step that has begun: of ``sequences`` (n) the tokens chosen (n,), at ``positions`` (n,); on the device."""
 
-    def __init__(
-        self, sequences: list[_Sequence], chosen: torch.Tensor, positions: torch.Tensor, compile_s: float
-    ) -> None:
+    def __init__(self, sequences: list[_Sequence], chosen: torch.Tensor, positions: torch.Tensor) -> None:
         self.sequences = sequences
         self.chosen = chosen
         self.positions = positions
-        self.compile_s = compile_s
         self._on_host = chosen.to("cpu", non_blocking=True)
         self._copied = torch.cuda.Event() if chosen.is_cuda else None  # type: ignore[no-untyped-call]
         if self._copied is not None:
@@ -87,17 +85,18 @@ class CompiledPool:
         self._dtype = getattr(torch, loaded.dtype)
         config = loaded.config.get_text_config()
         self._layers = config.num_hidden_layers
-        self._masks = _Masks(config, self._dtype, loaded.device)
+        self._masks = AttentionMasks(config, self._dtype, loaded.device)
         self._cache_name = _cache_argument(self._model)
-        self._decoder = self._model if loaded.device.type == "cpu" else self._fused()
+        self._is_on_gpu = self._looks_ahead = loaded.device.type == "cuda"
+        self._decoder = self._fused() if self._is_on_gpu else self._model
         self._sampler = Sampler(settings)
         self._end = SequenceEnd(settings, loaded)
         self._joining: list[tuple[int, list[int]]] = []
         self._active: list[_Sequence] = []
         self._cache: SlotCache | None = None
         self._captured: CapturedStep | None = None
-        self._looks_ahead = loaded.device.type == "cuda"
         self._ahead: _Launched | None = None
+        self._compile_s = 0.0
         self.capacity = capacity
 
     @property
@@ -163,7 +162,8 @@ class CompiledPool:
             sequence.position += 1
             sequence.last = token
             sequence.tokens.append(token)
-        return Step(self._take_out_finished(), first, compile_s=launched.compile_s, discarded=discarded)
+        compile_s, self._compile_s = self._compile_s, 0.0
+        return Step(self._take_out_finished(), first, compile_s=compile_s, discarded=discarded)
 
     def _launch_from_host(self) -> _Launched:
         """Begin a step for the sequences under way."""
@@ -186,13 +186,13 @@ class CompiledPool:
         """A step for tokens (n,) at positions (n,) of the cache; each sequence has ``new`` tokens not read yet."""
         active = list(self._active)
         length = max(sequence.position for sequence in active) + 1 + new
-        if self._device.type == "cuda":
-            logits, compile_s = self._replay(tokens, positions, length)
+        if self._is_on_gpu:
+            logits = self._replay(tokens, positions, length)
         else:
-            logits, compile_s = self._forward(tokens, positions, length), 0.0
+            logits = self._forward(tokens, positions, length)
         counts = [len(sequence.tokens) + new for sequence in active]
         chosen = self._sampler.choose(logits, [sequence.index for sequence in active], counts)
-        return _Launched(active, chosen, positions, compile_s)
+        return _Launched(active, chosen, positions)
 
     def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> torch.Tensor:
         """Logits (n, vocabulary) after one token (n,) for each of the first n slots, at its position (n,)."""
@@ -207,18 +207,20 @@ class CompiledPool:
         )
         return output.logits[:, -1]  # type: ignore[no-any-return]
 
-    def _replay(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> tuple[torch.Tensor, float]:
+    def _replay(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> torch.Tensor:
         assert self._cache is not None
         if self._captured is None:
             self._captured = CapturedStep(self._forward, self._cache.slots, self._cache.positions, self._device)
         try:
-            return self._captured(tokens, positions, length)
+            logits, compile_s = self._captured(tokens, positions, length)
         except TorchDynamoException as error:
             if self._decoder is self._model:
                 raise
             _say(f"torch.compile does not work here, and steps take longer: {str(error).splitlines()[0]}")
             self._decoder = self._loaded.prepared[self._fused_name] = self._model
-            return self._captured(tokens, positions, length)
+            logits, compile_s = self._captured(tokens, positions, length)
+        self._compile_s += compile_s
+        return logits
 
     def _fused(self) -> Any:
         """The model for decode steps on a GPU; made once, for its layers are compiled when they are first called."""
@@ -257,41 +259,6 @@ class CompiledPool:
             self._cache.grow(positions)
             self._captured = None
         return self._cache
-
-
-class _Masks:
-    """What each token may attend to, as numbers that are added to the scores: 0 or minus infinity.
-
-    A bool mask would be turned into such numbers in every layer anew.
-    """
-
-    def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        self._window: int | None = getattr(config, "sliding_window", None)
-        self._by_layer = getattr(config, "layer_types", None) is not None and SLIDING in config.layer_types
-        self._dtype = dtype
-        self._device = device
-
-    def of_prompts(self, width: int) -> Any:
-        """For prompts of ``width`` tokens, shape (1, 1, width, width); None where plain causal attention will do."""
-        if self._window is None or width <= self._window:
-            return {FULL: None, SLIDING: None} if self._by_layer else None
-        return self._masks(torch.arange(width, device=self._device)[None, :, None], width)
-
-    def of_step(self, positions: torch.Tensor, length: int) -> Any:
-        """For one token of each sequence, at ``positions`` (n,), shape (n, 1, 1, length)."""
-        return self._masks(positions[:, None, None], length)
-
-    def _masks(self, queries: torch.Tensor, length: int) -> Any:
-        keys = torch.arange(length, device=self._device)
-        causal = keys <= queries
-        if self._window is None:
-            return self._added(causal)
-        sliding = self._added(causal & (keys > queries - self._window))
-        return {FULL: self._added(causal), SLIDING: sliding} if self._by_layer else sliding
-
-    def _added(self, may_attend: torch.Tensor) -> torch.Tensor:
-        added = torch.zeros(may_attend.shape, dtype=self._dtype, device=self._device)
-        return added.masked_fill_(~may_attend, -torch.inf)[:, None]
 
 
 def prepared_model(loaded: LoadedModel, quantization: str) -> Any:

@@ -12,8 +12,9 @@ from engine_runs import PROMPTS, Watch, ending_early, outputs
 from example_runs import article
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._dynamo.exc import TorchDynamoException
 
-from nbkit.engines import Prompt
+from nbkit.engines import Prompt, compiled
 from nbkit.engines.captured_step import _position_bucket, _row_bucket
 from nbkit.engines.compiled import CompiledPool
 from nbkit.engines.compiled_layers import with_compiled_layers
@@ -52,25 +53,73 @@ def test_a_step_ahead_changes_no_text_and_counts_what_it_computes_in_vain(tiny, 
 
 def with_layers_compiled(loaded, batch_size, **settings):
     """What is generated with compiled layers, and how many graphs were compiled for it."""
-    compiled = []
+    graphs = []
 
     def backend(graph, inputs):
-        compiled.append(graph)
+        graphs.append(graph)
         return graph.forward
 
     def compile_layers(pool):
         pool._decoder = with_compiled_layers(loaded.model, pool._cache_name, backend)
 
     torch.compiler.reset()
-    return generated(loaded, batch_size, compile_layers, **settings), len(compiled)
+    return generated(loaded, batch_size, compile_layers, **settings), len(graphs)
 
 
 def test_one_layer_is_compiled_and_all_of_them_use_it(tiny):
     plain = generated(tiny, 4, max_new_tokens=70)
-    fused, compiled = with_layers_compiled(tiny, 4, max_new_tokens=70)
+    fused, graphs = with_layers_compiled(tiny, 4, max_new_tokens=70)
     assert outputs(fused) == outputs(plain)
     # Two layers, batches of 4 down to 1, lengths over several buckets: one sequence is a case of its own.
-    assert compiled <= 2
+    assert graphs <= 2
+
+
+class CapturedLikeAGpu:
+    """A captured step that computes at once, and took half a second to capture each time."""
+
+    capture_s = 0.5
+    taken_s = 0.0
+
+    def __init__(self, forward, slots, positions, device):
+        self._forward = forward
+
+    def __call__(self, tokens, positions, length):
+        logits = self._forward(tokens, positions, length)
+        type(self).taken_s += self.capture_s
+        return logits, self.capture_s
+
+
+def test_what_compiling_took_is_told_apart_also_of_a_step_ahead(tiny, monkeypatch):
+    def on_gpu(pool):
+        pool._is_on_gpu = pool._looks_ahead = True
+
+    monkeypatch.setattr(compiled, "CapturedStep", CapturedLikeAGpu)
+    monkeypatch.setattr(CapturedLikeAGpu, "taken_s", 0.0)
+    plain = generated(tiny, 4, max_new_tokens=20)
+    batches = generated(tiny, 4, on_gpu, max_new_tokens=20)
+    assert outputs(batches) == outputs(plain)
+    assert sum(batch.record.compile_s for batch in batches) == CapturedLikeAGpu.taken_s > 0
+
+
+def test_where_torch_compile_does_not_work_steps_are_not_fused_and_it_is_said(tiny, monkeypatch, capsys):
+    calls = []
+
+    def cannot(**inputs):
+        calls.append(inputs)
+        raise TorchDynamoException("Cannot find a working triton installation.\nMore of it.")
+
+    def on_gpu(pool):
+        pool._is_on_gpu, pool._decoder = True, cannot
+
+    monkeypatch.setattr(compiled, "CapturedStep", CapturedLikeAGpu)
+    loaded = dataclasses.replace(tiny, prepared={})
+    plain = generated(loaded, 4, max_new_tokens=9)
+    assert outputs(generated(loaded, 4, on_gpu, max_new_tokens=9)) == outputs(plain)
+    assert len(calls) == 1
+    said = capsys.readouterr().out
+    assert said == (
+        "torch.compile does not work here, and steps take longer: Cannot find a working triton installation.\n"
+    )
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -95,9 +144,9 @@ def test_other_models_too_give_the_same_texts(tiny, family, sizes, most):
     model = getattr(transformers, f"{family}ForCausalLM" if family != "GPT2" else "GPT2LMHeadModel")(config).eval()
     loaded = dataclasses.replace(tiny, model=model, config=config, prepared={})
     plain = generated(loaded, 4, max_new_tokens=12, ignore_eos=True)
-    fused, compiled = with_layers_compiled(loaded, 4, max_new_tokens=12, ignore_eos=True)
+    fused, graphs = with_layers_compiled(loaded, 4, max_new_tokens=12, ignore_eos=True)
     assert outputs(fused) == outputs(plain)
-    assert compiled <= most
+    assert graphs <= most
 
 
 def test_merged_layers_give_the_same_products_and_hold_no_weight_twice(tiny):
