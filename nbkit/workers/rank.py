@@ -18,6 +18,7 @@ from typing import Any
 from nbkit import models
 from nbkit.workers import wire
 from nbkit.workers.log_stream import LogStream
+from nbkit.workers.signal_stack import SignalStack
 
 ABORT_SIGNAL = signal.SIGUSR1
 ABORT_AGAIN_S = 0.05
@@ -108,6 +109,7 @@ class Rank:
         self._heeded = False
         self._backend: str | None = None
         self._store: Any = None
+        self._signal_stack = SignalStack()
         self._streams = (LogStream(self._send_log, "stdout"), LogStream(self._send_log, "stderr"))
 
     def serve(self) -> None:
@@ -187,6 +189,7 @@ class Rank:
         _forget_accelerator()
         self._context.begin(job)
         environment = dict(os.environ)
+        self._signal_stack.restore()
         try:
             self._running = job.job
             try:

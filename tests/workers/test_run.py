@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 
@@ -148,6 +149,40 @@ def test_an_abort_while_accelerate_has_cleared_the_environment_leaves_it_whole(w
         workers.run(fail_or_clear)
     assert workers.run(lambda: dict(os.environ)) == before
     assert [info.pid for info in workers.wait_until_ready()] == pids
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sigaltstack is called with Linux' structure")
+def test_an_abort_does_no_harm_after_a_job_that_left_a_signal_stack_unmapped(workers):
+    """As OpenVINO's CPU plugin does; the next signal would end the rank with SIGSEGV."""
+
+    def leave_unmapped():
+        import ctypes
+        import mmap
+
+        class Stack(ctypes.Structure):
+            _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+        memory = mmap.mmap(-1, 1 << 16)
+        view = ctypes.c_char.from_buffer(memory)
+        stack = Stack(ctypes.addressof(view), 0, 1 << 16)
+        assert ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0
+        del view
+        memory.close()
+
+    def fail():
+        from accelerate import Accelerator
+
+        if Accelerator().is_main_process:
+            raise ValueError("boom")
+        time.sleep(60)
+
+    pids = [info.pid for info in workers.wait_until_ready()]
+    workers.run(leave_unmapped)
+    with pytest.raises(nbkit.RankError, match="boom"):
+        workers.run(fail)
+    after = workers.submit(int)
+    assert after.result() == [0, 0]
+    assert [info.pid for info in workers.wait_until_ready()] == pids, list(after.events())
 
 
 def test_a_rank_that_swallows_the_abort_once_is_freed_all_the_same(workers):
