@@ -64,10 +64,10 @@ class Monitor(Dashboard):
             self._status.say("Paused.")
         else:
             self._paused.clear()
+            self._status.say("Watching.")
             self._background.request(self._watch)
 
     def _watch(self) -> None:
-        self._status.say("Watching.")
         while not (self._closing.is_set() or self._paused.is_set()):
             workers = self._workers.get()
             if workers.is_ready:

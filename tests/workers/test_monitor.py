@@ -17,11 +17,13 @@ import nbkit
 
 
 def spin(seconds):
+    """Keep busy; the percent of a processor that the system gave for it."""
     import time
 
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    began_s, cpu_began_s = time.monotonic(), time.process_time()
+    while time.monotonic() < began_s + seconds:
         pass
+    return 100 * (time.process_time() - cpu_began_s) / (time.monotonic() - began_s)
 
 
 def wait_for(condition, seconds=15):
@@ -40,13 +42,14 @@ def test_a_busy_rank_is_seen_to_be_busy(workers):
         monitor.watch(workers)
         wait_for(lambda: monitor.samples)
         job = workers.submit(spin, 2)
-        job.result()
+        given_percent = job.result()
         samples = monitor.during(job)
     assert {sample.of for sample in samples} >= {"rank 0", "rank 1"}
     assert all(sample.at_s >= 0 for sample in samples)
     for rank in (0, 1):
         own = [sample for sample in samples if sample.rank == rank]
-        assert max(sample.busy_percent for sample in own) > 50
+        # The others on this machine may have left it little: it is seen to use what it got.
+        assert max(sample.busy_percent for sample in own) > 0.8 * given_percent[rank] > 0
         assert min(sample.memory_bytes for sample in own) > 10_000_000
 
 
