@@ -339,3 +339,12 @@ def test_an_accelerator_in_the_notebook_is_not_in_the_way(workers):
     with nbkit.Workers(2) as others:
         assert others.run(int) == [0, 0]
         assert workers.run(int) == [0, 0]
+
+
+def test_threads_of_ranks_do_not_wait_awake_for_long(workers):
+    def rank_waits():
+        import os
+
+        return os.environ["GOMP_SPINCOUNT"]
+
+    assert workers.run(rank_waits) == ["10000", "10000"]
