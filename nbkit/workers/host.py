@@ -29,8 +29,7 @@ RANKS_PER_CORE = 4
 RANKS_PER_GPU = 8
 CPU_NICENESS = 5
 SPINS_BEFORE_SLEEP = "10000"
-"""How long libgomp's threads wait awake for each other. Its own 300,000 outlast what another program leaves them:
-beside one busy process a rank with two threads took 5 to 6 times as long with them as with these (2 cores)."""
+"""Rounds that libgomp's threads wait awake for each other; its own 300,000 keep cores that another program needs."""
 ASKS_GPUS = ("torchao",)
 """Installed, it is imported with transformers' models, and asks a GPU what it can do: forked ranks could use none."""
 _LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
