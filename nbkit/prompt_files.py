@@ -1,58 +1,100 @@
-"""Files of prompts, on disk or uploaded: ``.txt``, ``.jsonl``, ``.csv`` and ``.parquet``."""
+"""Files of prompts, on disk or uploaded: text, JSON, and tables; what was taken of them is said, never guessed."""
 
 from __future__ import annotations
 
-import io
-import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from nbkit.errors import InputError
-from nbkit.prompts import shorten
+from nbkit.prompt_choice import USUAL_COLUMN, Choice, Column, choose_column, describe_column
+from nbkit.prompt_csv import USUAL_SEPARATORS, TextTable, read_header, read_text_table, separator_name
+from nbkit.prompt_endings import PROMPT_ENDINGS, numbered_lines, prompt_ending, unpack
+from nbkit.prompt_forms import REQUEST_BODIES, SYSTEM_KEYS, TEXT, Taken, is_messages, read_value
+from nbkit.prompt_json import Entries, Entry, read_json_document, read_json_lines
+from nbkit.prompt_parquet import ParquetTable
+from nbkit.prompt_sentences import goes_without_saying, in_words, in_words_without_key
+from nbkit.prompts import Conversation, shorten
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["PROMPT_ENDINGS", "PromptFile", "parse_prompt_file", "parse_prompts", "prompt_columns", "read_prompts"]
 
-PROMPT_ENDINGS = (".txt", ".jsonl", ".csv", ".parquet")
-"""The files that can be read; in a name the letters may be capitals."""
-
-USUAL_COLUMN = "prompt"
-INDEX_OF_PANDAS = "__index_level_"
+COLUMN, KEY = "column", "key"
 
 
-def read_prompts(path: str | Path, column: str | None = None) -> list[str]:
-    """Read prompts from a ``.txt``, ``.jsonl``, ``.csv`` or ``.parquet`` file.
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    """What a file holds.
 
-    A ``.txt`` file holds one a line. A line of a ``.jsonl`` file is a JSON string, or an
-    object with the prompt under the key ``column``. The first row of a ``.csv`` file names
-    its columns, and its cells are text, whatever they look like. Blank lines, blank cells
-    and nulls are skipped.
+    Attributes
+    ----------
+    prompts : list of str or Conversation
+        In the file's order.
+    taken : str
+        What of the file they are, and what of it is not used, such as ``the column 'prompt'``.
+    is_plain : bool
+        Whether that goes without saying: lines of text, the only column, ``prompt``, or what was asked for.
+    """
+
+    prompts: list[str | Conversation]
+    taken: str
+    is_plain: bool
+
+
+def read_prompts(path: str | Path, column: str | None = None) -> list[str | Conversation]:
+    """Read prompts from a file of text, of JSON, or of a table; one line says what was taken if that is not plain.
+
+    A ``.txt`` file holds one a line. A ``.jsonl`` or ``.ndjson`` file holds JSON a line, and a
+    ``.json`` file a list, or an object with one list: of strings, of lists of messages, or of
+    objects with the prompts under one key. The first row of a ``.csv``, ``.tsv`` or ``.parquet``
+    table names its columns; commas, semicolons, tabs or bars separate those of ``.csv``, and
+    its cells are text, whatever they look like. Each may be packed, as in ``.jsonl.gz``. Blank
+    lines, blank cells and nulls are skipped.
+
+    A prompt is text or a list of messages (``role`` and ``content``, or ``from`` and ``value``),
+    which becomes a ``Conversation`` up to its last message that is no answer. Of a list ``turns``
+    it is the first; of a batch request (``custom_id`` and ``body``) the body's messages or prompt.
 
     Parameters
     ----------
     path : str or Path
         The file; its ending says what it is.
     column : str, optional
-        The column (the key, in ``.jsonl``) with the prompts. By default ``prompt`` if there
-        is such a column, else the only one.
+        The column, or key, with the prompts. By default ``prompt`` if there is one, else the only
+        one with messages, turns or batch requests, else the only one of text where the others
+        hold numbers or say which row it is.
 
     Raises
     ------
     InputError
         The file cannot be read, has another ending or no prompts, has several columns of
-        which none is chosen, or a line or cell is not a prompt.
+        which none is plainly that of the prompts, or which line or row is no prompt.
     """
     name = str(path)
-    _ending(name)  # before a large file of another kind is read
+    prompt_ending(name)  # before a large file of another kind is read
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the prompts in {name}: {error.strerror or error}.") from None
-    return parse_prompts(name, data, column)
+    found = parse_prompt_file(name, data, column)
+    if not found.is_plain:
+        print(f"{Path(path).name}: took {found.taken}.")
+    return found.prompts
 
 
-def parse_prompts(name: str, data: bytes, column: str | None = None) -> list[str]:
+def parse_prompts(name: str, data: bytes, column: str | None = None) -> list[str | Conversation]:
     """The prompts in a file's bytes, as ``read_prompts`` reads them.
+
+    Raises
+    ------
+    InputError
+        See ``read_prompts``.
+    """
+    return parse_prompt_file(name, data, column).prompts
+
+
+def parse_prompt_file(name: str, data: bytes, column: str | None = None) -> PromptFile:
+    """The prompts in a file's bytes, and what of the file they are.
 
     Parameters
     ----------
@@ -68,189 +110,146 @@ def parse_prompts(name: str, data: bytes, column: str | None = None) -> list[str
     InputError
         See ``read_prompts``.
     """
-    ending = _ending(name)
-    if ending == ".txt":
-        prompts = _in_text(name, data, column)
-    elif ending == ".jsonl":
-        prompts = _in_jsonl(name, data, column)
-    elif ending == ".csv":
-        prompts = _in_csv(name, data, column)
-    else:
-        prompts = _in_parquet(name, data, column)
-    if not prompts:
+    ending = prompt_ending(name)
+    data = unpack(name, data)
+    try:
+        if ending == ".txt":
+            found = _in_text(name, data, column)
+        elif ending in USUAL_SEPARATORS:
+            found = _in_text_table(name, ending, data, column)
+        elif ending == ".parquet":
+            found = _in_parquet(name, data, column)
+        else:
+            found = _in_json(name, ending, data, column)
+    except RecursionError:
+        raise InputError(f"{name} holds lists within lists, too deep to read.") from None
+    if not found.prompts:
         raise InputError(f"{name} has no prompts; write one a line, in a table one a row.")
-    return prompts
+    return found
 
 
 def prompt_columns(name: str, data: bytes) -> list[str]:
     """The columns of a file among which one can choose; empty for ``.txt`` and for JSON strings.
 
-    Of a ``.jsonl`` file they are the keys with text in its first object. Of a ``.csv`` or
-    ``.parquet`` file only the head is read, however large it is.
+    Of JSON they are the keys with text, and of batch requests only the one with their bodies. Of a
+    table only the head is read, however large it is.
 
     Raises
     ------
     InputError
         The file has another ending, or cannot be read as what its ending says.
     """
-    ending = _ending(name)
-    if ending == ".jsonl":
-        return _text_keys(_first_object([value for _, _, value in _json_lines(name, data)]))
-    if ending == ".csv":
-        return _header(_csv_table(name, data, rows=1))
+    ending = prompt_ending(name)
+    data = unpack(name, data)
+    if ending in USUAL_SEPARATORS:
+        return read_header(name, ending, data)
     if ending == ".parquet":
-        return _parquet_columns(_parquet_file(name, data))
-    return []
+        return ParquetTable(name, data).names
+    if ending == ".txt":
+        return []
+    columns = _json_entries(name, ending, data, None).columns()
+    requests = [column.name for column in columns if column.form in REQUEST_BODIES]
+    return requests or [column.name for column in columns if column.form or isinstance(column.example, str)]
 
 
-def _ending(name: str) -> str:
-    ending = Path(name).suffix
-    if ending.lower() not in PROMPT_ENDINGS:
-        choices = f"{', '.join(PROMPT_ENDINGS[:-1])} or {PROMPT_ENDINGS[-1]}"
-        raise InputError(f"{name}: a file of prompts ends in {choices}, not {ending or 'nothing'!r}.")
-    return ending.lower()
-
-
-def _in_text(name: str, data: bytes, column: str | None) -> list[str]:
+def _in_text(name: str, data: bytes, column: str | None) -> PromptFile:
     if column is not None:
         raise InputError(f"{name} is text without columns; do not choose a column of it ({column!r}).")
-    return [line for _, line in _lines(name, data)]
+    return PromptFile([line for _, line in numbered_lines(name, data)], "each line", is_plain=True)
 
 
-def _in_jsonl(name: str, data: bytes, column: str | None) -> list[str]:
-    lines = _json_lines(name, data)
-    key = column if column is not None else _usual_key(name, _first_object([value for _, _, value in lines]))
-    prompts = []
-    for number, line, value in lines:
-        if isinstance(value, str) and value:
-            prompts.append(value)
-        elif isinstance(value, dict) and isinstance(value.get(key, 0), str | None):
-            prompts += _without_blanks([value[key]])
-        else:
+def _in_text_table(name: str, ending: str, data: bytes, column: str | None) -> PromptFile:
+    table = read_text_table(name, ending, data)
+    choice = choose_column(name, COLUMN, _columns_of(table), column)
+    at = {key: table.header.index(key) for key in (choice.name, *SYSTEM_KEYS) if key in table.header}
+    rows = ((f"line {line}", {key: cells[place] for key, place in at.items()}) for line, cells in table.rows)
+    taken = Taken()
+    prompts = _of_rows(name, rows, choice.name, taken)
+    sentence = in_words(COLUMN, choice, taken)
+    is_plain = goes_without_saying(choice, taken)
+    if table.separator != USUAL_SEPARATORS[ending]:
+        return PromptFile(prompts, f"{sentence}; {separator_name(table.separator)} separate the columns", False)
+    # A file without a header loses its first prompt to it; its reader sees which.
+    return PromptFile(prompts, sentence, is_plain and (choice.name == USUAL_COLUMN or column is not None))
+
+
+def _columns_of(table: TextTable) -> list[Column]:
+    return [
+        describe_column(header, (cells[place] for _, cells in table.rows), table.header)
+        for place, header in enumerate(table.header)
+    ]
+
+
+def _in_parquet(name: str, data: bytes, column: str | None) -> PromptFile:
+    table = ParquetTable(name, data)
+    choice = choose_column(name, COLUMN, table.columns(), column)
+    keys = [choice.name, *(key for key in SYSTEM_KEYS if key in table.names and key != choice.name)]
+    rows = ((f"row {number}", row) for number, row in enumerate(table.rows(keys), 1))
+    taken = Taken()
+    prompts = _of_rows(name, rows, choice.name, taken)
+    return PromptFile(prompts, in_words(COLUMN, choice, taken), goes_without_saying(choice, taken))
+
+
+def _of_rows(
+    name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], key: str, taken: Taken
+) -> list[str | Conversation]:
+    """The prompts in a table's rows, each with its place."""
+    prompts: list[str | Conversation] = []
+    for place, row in rows:
+        found = _read(name, place, key, row, taken)
+        if found is None:
             raise InputError(
-                f"{name}, line {number}: expected a string or an object with text under the key {key!r}, "
-                f"got {shorten(line)}."
+                f"{name}, {place}: column {key!r} holds {shorten(row[key])}, which is no text; "
+                "choose a column of text or of messages, or convert this one."
             )
+        prompts += found
     return prompts
 
 
-def _in_csv(name: str, data: bytes, column: str | None) -> list[str]:
-    table = _csv_table(name, data)
-    columns = _header(table)
-    at = columns.index(_choose(name, columns, column))
-    return _without_blanks(table.iloc[1:, at].tolist())
+def _json_entries(name: str, ending: str, data: bytes, column: str | None) -> Entries:
+    return read_json_document(name, data, column) if ending == ".json" else read_json_lines(name, data)
 
 
-def _in_parquet(name: str, data: bytes, column: str | None) -> list[str]:
-    file = _parquet_file(name, data)
-    column = _choose(name, _parquet_columns(file), column)
-    try:
-        cells = file.read(columns=[column]).column(column).to_pylist()
-    except Exception as error:  # damaged files surface as whatever the part of pyarrow at hand raises
-        _refuse(name, "Parquet", error)
-    for row, cell in enumerate(cells, 1):
-        if not isinstance(cell, str | None):
-            raise InputError(
-                f"{name}, row {row}: column {column!r} holds {shorten(cell)}, which is no text; "
-                "choose a column of text or convert this one."
-            )
-    return _without_blanks(cells)
+def _in_json(name: str, ending: str, data: bytes, column: str | None) -> PromptFile:
+    entries = _json_entries(name, ending, data, column)
+    columns = entries.columns()
+    choice = Choice(column or USUAL_COLUMN, is_plain=True)
+    if columns:
+        choice = choose_column(name, KEY, columns, None if entries.was_asked else column)
+    taken, strings = Taken(), Taken()
+    prompts: list[str | Conversation] = []
+    for entry in entries.listed:
+        prompts += _of_entry(name, entry, choice.name, taken, strings)
+    said = [in_words_without_key(strings)] if strings.forms else []
+    said += [in_words(KEY, choice, taken)] if taken.forms else []
+    under = f" of the list under {shorten(entries.under)}" if entries.under is not None else ""
+    is_plain = (
+        goes_without_saying(choice, taken) and set(strings.forms) <= {TEXT} and (not under or entries.was_asked)
+    )
+    return PromptFile(prompts, " and ".join(said) + under, is_plain)
 
 
-def _lines(name: str, data: bytes) -> list[tuple[int, str]]:
-    """The lines that are not blank, each with its number from 1."""
-    # Not splitlines(): it also breaks at characters such as U+2028, which may
-    # stand inside a JSON string.
-    lines = _decode(name, data).split("\n")
-    return [(number, line.rstrip("\r")) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _json_lines(name: str, data: bytes) -> list[tuple[int, str, Any]]:
-    """The lines that are not blank, each with its number from 1 and its value."""
-    values = []
-    for number, line in _lines(name, data):
-        try:
-            values.append((number, line, json.loads(line)))
-        except (ValueError, RecursionError) as error:  # not JSON, a number too long, brackets too deep
-            raise InputError(f"{name}, line {number}: not JSON ({error}): {shorten(line)}.") from None
-    return values
-
-
-def _csv_table(name: str, data: bytes, rows: int | None = None) -> pd.DataFrame:
-    """The first ``rows`` rows of a CSV file, the one with the columns' names included, or all."""
-    import pandas as pd
-
-    try:
-        # The names are read as a row like any other: given a header, pandas takes cells
-        # beyond it for an index and shifts the columns, without a word.
-        return pd.read_csv(
-            io.BytesIO(data), encoding="utf-8-sig", header=None, nrows=rows, dtype=str, na_filter=False
+def _of_entry(name: str, entry: Entry, key: str, taken: Taken, strings: Taken) -> list[str | Conversation]:
+    """The prompts in a value of a JSON file: in an object, under the key."""
+    value = entry.value
+    if isinstance(value, str) and value:
+        strings.forms[TEXT] += 1
+        return [value]
+    found = None
+    if is_messages(value):
+        found = _read(name, entry.place, "", {"": value}, strings)
+    elif isinstance(value, dict) and key in value:
+        found = _read(name, entry.place, key, value, taken)
+    if found is None:
+        raise InputError(
+            f"{name}, {entry.place}: expected a string or an object with text under the key {key!r}, "
+            f"got {shorten(value)}; write it so, remove it, or name another key by column='...'."
         )
-    except UnicodeDecodeError:
-        _decode(name, data)  # raises, and counts from the file's first byte instead of a chunk's
-        raise
-    except ValueError as error:
-        _refuse(name, "CSV", error)
+    return found
 
 
-def _parquet_file(name: str, data: bytes) -> Any:
-    """A Parquet file of which only the head is read so far."""
-    from pyarrow import BufferReader, parquet
-
+def _read(name: str, place: str, key: str, row: Mapping[str, Any], taken: Taken) -> list[str | Conversation] | None:
     try:
-        return parquet.ParquetFile(BufferReader(data))
-    except Exception as error:  # whatever class, as in reading the cells
-        _refuse(name, "Parquet", error)
-
-
-def _parquet_columns(file: Any) -> list[str]:
-    # pandas writes the index of a filtered or sorted table as one more column.
-    return [column for column in file.schema_arrow.names if not column.startswith(INDEX_OF_PANDAS)]
-
-
-def _decode(name: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
-
-
-def _refuse(name: str, kind: str, error: Exception) -> NoReturn:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    raise InputError(f"{name} cannot be read as {kind}: {reason.removesuffix('.')}.") from None
-
-
-def _choose(name: str, columns: list[str], column: str | None) -> str:
-    """The column asked for, else ``prompt``, else the only one."""
-    listed = ", ".join(map(repr, columns)) or "none"
-    wanted = USUAL_COLUMN if column is None else column
-    if column is None and len(columns) == 1:
-        wanted = columns[0]
-    if wanted not in columns:
-        raise InputError(f"{name} has no column {wanted!r}; choose the column with the prompts, of: {listed}.")
-    if columns.count(wanted) > 1:
-        raise InputError(f"{name} has {columns.count(wanted)} columns {wanted!r}; give each a name of its own.")
-    return wanted
-
-
-def _usual_key(name: str, first: dict[str, Any]) -> str:
-    keys = _text_keys(first)
-    # The first object may have a null under 'prompt', so that it is none of the keys with text.
-    return USUAL_COLUMN if USUAL_COLUMN in first or not keys else _choose(name, keys, None)
-
-
-def _first_object(values: list[Any]) -> dict[str, Any]:
-    return next((value for value in values if isinstance(value, dict)), {})
-
-
-def _text_keys(first: dict[str, Any]) -> list[str]:
-    return [key for key, value in first.items() if isinstance(value, str)]
-
-
-def _header(table: pd.DataFrame) -> list[str]:
-    columns: list[str] = table.iloc[0].tolist()
-    return columns
-
-
-def _without_blanks(cells: list[str | None]) -> list[str]:
-    return [cell for cell in cells if cell is not None and cell.strip()]
+        return read_value(key, row, taken)
+    except InputError as error:
+        raise InputError(f"{name}, {place}: {error}") from None

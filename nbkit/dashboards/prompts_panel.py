@@ -15,30 +15,41 @@ from nbkit.dashboards.widget_tree import close_tree
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, StatusLine, slider
 from nbkit.errors import InputError, NbkitError
 from nbkit.figures import histogram_bars, token_histogram
-from nbkit.prompt_files import parse_prompts, prompt_columns
-from nbkit.prompts import LENGTH_DISTRIBUTIONS, first_lines, synthetic_prompts
+from nbkit.prompt_files import PROMPT_ENDINGS, parse_prompt_file, prompt_columns
+from nbkit.prompts import (
+    LENGTH_DISTRIBUTIONS,
+    Conversation,
+    PromptLike,
+    check_prompts,
+    first_lines,
+    synthetic_prompts,
+)
 from nbkit.token_lengths import token_lengths
 
-FIRST_LINES, PASTED, FILE, SYNTHETIC = "first lines", "pasted text", "a file", "synthetic"
+FIRST_LINES, PASTED, FILE, SYNTHETIC, GIVEN = "first lines", "pasted text", "a file", "synthetic", "given"
 MOST_PROMPTS = 200
 MOST_SYNTHETIC = 10_000
 COUNT_AFTER_S = 0.2
+NO_COLUMNS, AS_FOUND = ("-", None), ("the plain one", None)
 
 
 class PromptsPanel:
     """One source at a time; ``on_change`` is called when other prompts are asked for."""
 
-    def __init__(self, prompts: Sequence[str] | None, model: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, prompts: Sequence[PromptLike] | None, model: str, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._from_file: list[str] = []
+        self._from_file: list[str | Conversation] = []
+        # Conversations, and texts of several lines, cannot be pasted one a line.
+        self._given = check_prompts(prompts) if prompts else []
+        are_lines = all(isinstance(prompt, str) and len(prompt.splitlines()) == 1 for prompt in self._given)
         self._source = ipywidgets.ToggleButtons(
-            options=[FIRST_LINES, PASTED, FILE, SYNTHETIC],
-            value=PASTED if prompts else FIRST_LINES,
+            options=[*(() if are_lines else (GIVEN,)), FIRST_LINES, PASTED, FILE, SYNTHETIC],
+            value=FIRST_LINES if not self._given else PASTED if are_lines else GIVEN,
             style={"button_width": "86px"},
         )
         self._count = slider("prompts", 20, MOST_PROMPTS)
         self._text = ipywidgets.Textarea(
-            value="\n".join(prompts or ()),
+            value="\n".join(map(str, self._given)) if are_lines else "",
             placeholder="Prompts of your own, one a line.",
             layout={"width": "100%", "height": "120px"},
         )
@@ -56,6 +67,7 @@ class PromptsPanel:
         self._sources = {
             FIRST_LINES: self._count,
             PASTED: self._text,
+            GIVEN: ipywidgets.HTML(f"{len(self._given):,} prompts, given where this dashboard was made."),
             FILE: self._file.widget,
             SYNTHETIC: synthetic,
         }
@@ -76,7 +88,7 @@ class PromptsPanel:
         self._show_source()
         self.show_lengths_of(model)
 
-    def prompts(self) -> list[str]:
+    def prompts(self) -> list[str | Conversation]:
         """The prompts that are asked for.
 
         Raises
@@ -84,15 +96,18 @@ class PromptsPanel:
         InputError
             There are none, and why.
         """
+        if self._source.value == GIVEN:
+            return self._given
         if self._source.value == FIRST_LINES:
-            return first_lines(self._count.value)
+            return [*first_lines(self._count.value)]
         if self._source.value == SYNTHETIC:
-            return synthetic_prompts(self._synthetic_count.value, self._mean_words.value, self._distribution.value)
+            asked = self._synthetic_count.value, self._mean_words.value, self._distribution.value
+            return [*synthetic_prompts(*asked)]
         if self._source.value == FILE:
             if not self._from_file:
                 raise InputError("no prompts were read yet: name a file below 'Prompts' and press Read.")
             return self._from_file
-        own = [line for line in self._text.value.splitlines() if line.strip()]
+        own: list[str | Conversation] = [line for line in self._text.value.splitlines() if line.strip()]
         if not own:
             raise InputError("there is no pasted text: write prompts below 'Prompts', one a line.")
         return own
@@ -111,7 +126,7 @@ class PromptsPanel:
     def _show_source(self) -> None:
         self._stack.children = (self._sources[self._source.value],)
 
-    def _take_file(self, prompts: list[str]) -> None:
+    def _take_file(self, prompts: list[str | Conversation]) -> None:
         self._from_file = prompts
         self._changed()
 
@@ -129,7 +144,9 @@ class PromptsPanel:
             return
         lengths = token_lengths(self._model, prompts)
         title = f"Prompts: {len(prompts):,}, {self._source.value}"
-        if lengths is None:
+        if any(isinstance(prompt, Conversation) for prompt in prompts):
+            self._say("The lengths of conversations will be known when the model's chat template is applied.", title)
+        elif lengths is None:
             self._say("Their lengths will be known when the model is on this machine.", title)
         else:
             self._say(_in_words(lengths), title)
@@ -143,18 +160,20 @@ class PromptsPanel:
 class _FileSource:
     """A file beside the notebook or from the user's computer, and the column to take."""
 
-    def __init__(self, take: Callable[[list[str]], None]) -> None:
+    def __init__(self, take: Callable[[list[str | Conversation]], None]) -> None:
         self._take = take
         self._name, self._data = "", b""
         self._path = ipywidgets.Text(
-            description="file", placeholder="prompts.txt, .jsonl, .csv, .parquet", style=LABEL_WIDTH, layout=CONTROL
+            description="file", placeholder="prompts.txt, .jsonl, .csv, ...", style=LABEL_WIDTH, layout=CONTROL
         )
         read = ipywidgets.Button(description="Read", layout={"width": "72px"})
         self._upload = ipywidgets.FileUpload(
-            description="Upload", accept=".txt,.jsonl,.csv,.parquet", tooltip="A file from your computer"
+            description="Upload",
+            accept=",".join((*PROMPT_ENDINGS, ".gz")),
+            tooltip=f"A file from your computer: {', '.join(PROMPT_ENDINGS)}, or one of them with .gz",
         )
         self._column = ipywidgets.Dropdown(
-            description="column", options=["-"], disabled=True, style=LABEL_WIDTH, layout=CONTROL
+            description="column", options=[NO_COLUMNS], disabled=True, style=LABEL_WIDTH, layout=CONTROL
         )
         self._said = StatusLine()
         read.on_click(lambda _: self._try(self._read_path))
@@ -182,23 +201,27 @@ class _FileSource:
             self._upload.value = ()
 
     def _read(self, name: str, data: bytes) -> None:
+        self._name = ""  # so that the control, which tells of its new columns, takes none of them
+        self._column.options = [NO_COLUMNS]
+        try:
+            columns = prompt_columns(name, data)
+        except InputError:
+            columns = []  # reading the prompts says what is wrong, or which column to name
+        self._column.options = [AS_FOUND, *((column, column) for column in columns)] if columns else [NO_COLUMNS]
+        self._column.disabled = not columns
         self._name, self._data = name, data
-        columns = prompt_columns(name, data)
-        with self._column.hold_trait_notifications():
-            self._column.options = columns or ["-"]
-            self._column.disabled = len(columns) < 2
-        chosen = "prompt" if "prompt" in columns else self._column.value
-        if self._column.value != chosen:
-            self._column.value = chosen  # which parses
-        else:
-            self._parse(chosen)
+        self._parse(None)
 
     def _parse(self, column: str | None) -> None:
         if not self._name:
             return
-        prompts = parse_prompts(self._name, self._data, None if column in (None, "-") else column)
-        self._said.say(f"{len(prompts):,} prompts read from {self._name}.")
-        self._take(prompts)
+        try:
+            found = parse_prompt_file(self._name, self._data, column)
+        except InputError:
+            self._take([])  # rather than run what another file or column held
+            raise
+        self._said.say(f"{len(found.prompts):,} prompts read from {self._name}: {found.taken}.")
+        self._take(found.prompts)
 
 
 def _in_words(lengths: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from nbkit import prompt_endings
 from nbkit.errors import InputError
-from nbkit.prompt_files import parse_prompts, prompt_columns, read_prompts
+from nbkit.prompt_files import PROMPT_ENDINGS, parse_prompts, prompt_columns, read_prompts
+from nbkit.prompts import Conversation
 
 TEXT = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n\r,;\"'\\\t 🙂é\u2028\ufeff"), max_size=40
@@ -54,13 +57,15 @@ def test_a_table_gives_the_same_prompts_from_each_kind_of_file(tmp_path, ending)
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
 def test_an_only_column_needs_no_choice_and_several_do(ending):
     assert parse_prompts(f"p.{ending}", table_bytes(ending, {"question": ["a"]})) == ["a"]
-    with pytest.raises(InputError, match=r"has no column 'prompt'; .* of: 'question', 'answer'\."):
+    listed = r"has no (column|key) 'prompt'; .* column='question' .* of: 'question' \('a'\), 'answer' \('b'\)\."
+    with pytest.raises(InputError, match=listed):
         parse_prompts(f"p.{ending}", table_bytes(ending, {"question": ["a"], "answer": ["b"]}))
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
 def test_a_column_that_is_not_there_comes_with_those_that_are(ending):
-    with pytest.raises(InputError, match=rf"p\.{ending} has no column 'nope'; .* of: 'id', 'prompt', 'text'\."):
+    listed = rf"p\.{ending} has no (column|key) 'nope'; .* of: 'prompt' \(.a, .*\), 'text' \('x'\)\."
+    with pytest.raises(InputError, match=listed):
         parse_prompts(f"p.{ending}", table_bytes(ending, TABLE), "nope")
 
 
@@ -125,7 +130,8 @@ def test_jsonl_gives_back_what_was_written(rows, ensure_ascii):
         ("p.txt", b"caf\xe9", "not UTF-8 text .byte 3"),
         ("p.txt", b"", "no prompts"),
         ("p.txt", b"\n \n", "no prompts"),
-        ("prompts", b"a", r"ends in \.txt, \.jsonl, \.csv or \.parquet, not 'nothing'"),
+        ("prompts", b"a", r"ends in \.txt, .* \.tsv or \.parquet, with or without \.gz, not 'nothing'"),
+        ("p.zip.gz", b"a", r"not '\.zip\.gz'"),
         ("p.xlsx", b"a", r"p\.xlsx: .* not '\.xlsx'"),
         ("p.jsonl", b'"a"\r\n\r\n""\r\n', "line 3: expected a string or an object"),
         ("p.jsonl", b'["a"]', "line 1: expected a string or an object"),
@@ -135,11 +141,21 @@ def test_jsonl_gives_back_what_was_written(rows, ensure_ascii):
         ("p.jsonl", b'{"prompt": "a"}\n{"text": "b"}', "line 2: expected a string or an object"),
         ("p.jsonl", b'{"prompt": " "}', "no prompts"),
         ("p.jsonl", b'"a"\n\n{broken', "line 3: not JSON"),
-        ("p.csv", b"", r"p\.csv cannot be read as CSV: No columns"),
+        ("p.csv", b"", r"p\.csv is empty; write a header"),
         ("p.csv", b"prompt\n", "no prompts"),
         ("p.csv", b'prompt\n" "\n', "no prompts"),
-        ("p.csv", b"prompt\nwell, yes\n", "cannot be read as CSV: .* 1 fields in line 2, saw 2"),
-        ("p.csv", b'prompt\n"a\n', "cannot be read as CSV: .* EOF inside string"),
+        ("p.csv", b"prompt\nwell, yes\n", "line 2: 2 cells, separated by commas, where the header has 1"),
+        ("p.csv", b"prompt\nyes\n\nwell\nso, then\n", "line 5: 2 cells"),
+        ("p.csv", b"prompt;score\nHi;0,5\nHi; you;1\n", "line 3: 3 cells, separated by semicolons, .* has 2"),
+        ("p.csv", b"prompt,id\nall of it\n", "line 2: 1 cell, separated by commas, where the header has 2"),
+        ("p.csv", b"q;a,b\nx;y,z\n", "can be split by commas and by semicolons; .* in double quotes"),
+        ("p.csv", b'prompt\n"a\n', "line 2: no row of cells .unexpected end of data.; .* double quote"),
+        ("p.csv", b'prompt,id\n"a" b,1\n', "line 2: no row of cells"),
+        ("p.jsonl", b'{"prompt": "a", "prompt": "b"}', "line 1: not JSON .the key 'prompt' comes twice"),
+        ("p.json", b'[\n"a",\n', "p.json is not JSON .Expecting value: line 3"),
+        ("p.json", b'["a", 3]', "p.json, entry 2: expected a string"),
+        ("p.json", b"{}", "p.json, its object: expected a string"),
+        ("p.json", b"[" * 100_000, "p.json is not JSON"),
         ("p.csv", b"prompt\n" + b"a\n" * 500_000 + b"\xe9", "not UTF-8 text .byte 1000007"),
         ("p.csv", b"prompt,prompt\na,b", "2 columns 'prompt'"),
         ("p.parquet", b"", r"p\.parquet cannot be read as Parquet: "),
@@ -160,6 +176,7 @@ def test_a_file_that_cannot_be_used_says_where(tmp_path, name, content, message)
         ([["a"], None], r"row 1: column 'prompt' holds \['a'\]"),
         ([b"a"], "row 1: column 'prompt' holds b'a'"),
         ([{"role": "user"}], "row 1: column 'prompt' holds {'role': 'user'}"),
+        ([[], None], r"row 1: column 'prompt' holds \[\]"),
         ([None, None], "no prompts"),
     ],
 )
@@ -190,6 +207,76 @@ def test_a_column_of_a_text_file_is_refused():
         parse_prompts("p.txt", b"a", "prompt")
 
 
+def test_a_column_of_parquet_that_begins_with_nulls_may_hold_the_prompts():
+    table = pa.table({"a": [None] * 200 + ["x"], "b": ["y"] * 201})
+    with pytest.raises(InputError, match=r"of: 'a' \(None\), 'b' \('y'\)"):
+        parse_prompts("p.parquet", parquet_bytes(table))
+
+
+@pytest.mark.parametrize(
+    ("text", "prompts", "said"),
+    [
+        ("prompt;score\r\nHi, you;0,5\r\n", ["Hi, you"], "took the column 'prompt'; semicolons separate"),
+        ('\ufeffprompt;kind\n"Hello, world; yes";x\n', ["Hello, world; yes"], "semicolons"),
+        ("prompt\tkind\nAdd, then stop\tmath\n", ["Add, then stop"], "tabs"),
+        ("prompt | kind\nAdd 2 | math\n", ["Add 2"], "bars"),
+        ("sep=;\nprompt;kind\nAdd 2;math\n", ["Add 2"], "semicolons"),
+        ("id;question\n1;What, then?\n", ["What, then?"], "took the column 'question'; semicolons"),
+        ("id,question\nq1,What?\n", ["What?"], "took the column 'question'."),
+        ("Write a poem\nAdd 2\n", ["Add 2"], "took the column 'Write a poem'."),
+        ("prompt\nHello; world | yes\n", ["Hello; world | yes"], ""),
+        ('prompt,kind\n"a;b|c",d\n', ["a;b|c"], ""),
+        ("\n\nprompt\n\n  \nHi\n", ["Hi"], ""),
+    ],
+)
+def test_the_separator_is_the_one_that_splits_the_rows_evenly(tmp_path, capsys, text, prompts, said):
+    (tmp_path / "p.csv").write_bytes(text.encode())
+    assert read_prompts(tmp_path / "p.csv") == prompts
+    printed = capsys.readouterr().out
+    assert said in printed if said else not printed
+
+
+def test_what_is_plain_is_not_said(tmp_path, capsys):
+    (tmp_path / "p.tsv").write_text("prompt\tid\na, b\t1\n")
+    (tmp_path / "p.jsonl").write_text('{"question": "a"}\n')
+    assert read_prompts(tmp_path / "p.tsv") == ["a, b"]
+    assert read_prompts(tmp_path / "p.tsv", "id") == ["1"]
+    assert read_prompts(tmp_path / "p.jsonl") == ["a"]
+    assert not capsys.readouterr().out
+
+
+@given(CELLS, st.sampled_from(",;\t|"), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
+def test_a_table_is_read_back_whatever_separates_it(rows, separator, quoting):
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=separator, quoting=quoting).writerows([("prompt", "id"), *rows])
+    check_column("p.tsv" if separator == "\t" else "p.csv", file.getvalue().encode(), [prompt for prompt, _ in rows])
+
+
+@pytest.mark.parametrize("ending", ["txt", "jsonl", "csv", "parquet"])
+def test_packed_files_are_read(ending):
+    data = b"a\n" if ending == "txt" else table_bytes(ending, {"prompt": ["a"]})
+    assert parse_prompts(f"p.{ending}.gz", gzip.compress(data)) == ["a"]
+    assert prompt_columns(f"p.{ending}.GZ", gzip.compress(data)) == ([] if ending == "txt" else ["prompt"])
+
+
+def test_packed_files_that_are_damaged_or_huge_are_refused(monkeypatch):
+    packed = gzip.compress(b"a\n" * 100_000)
+    flipped = packed[:20] + bytes([packed[20] ^ 0xFF]) + packed[21:]
+    for damaged in (b"", b"a\n", packed[:-5], packed[:50], flipped, packed + b"rest"):
+        if damaged:
+            with pytest.raises(InputError, match=r"p\.txt\.gz cannot be unpacked by gzip"):
+                parse_prompts("p.txt.gz", damaged)
+    monkeypatch.setattr(prompt_endings, "MOST_UNPACKED_BYTES", 100_000)
+    with pytest.raises(InputError, match=r"p\.txt\.gz unpacks to more than 0.0001 GB; split it"):
+        parse_prompts("p.txt.gz", packed)
+
+
+@given(st.sampled_from(PROMPT_ENDINGS), st.binary(max_size=40) | TEXT.map(str.encode), st.none() | st.just("prompt"))
+def test_bytes_of_any_kind_are_read_or_refused(ending, data, column):
+    check_prompts_or_refusal(f"p{ending}", data, column)
+    check_prompts_or_refusal(f"p{ending}.gz", data, column)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.txt: No such file"):
         read_prompts(tmp_path / "gone.txt")
@@ -209,6 +296,16 @@ def check_column(name: str, data: bytes, cells: list[str]) -> None:
     else:
         with pytest.raises(InputError, match="no prompts"):
             parse_prompts(name, data)
+
+
+def check_prompts_or_refusal(name: str, data: bytes, column: str | None) -> None:
+    for read in (parse_prompts, lambda *file: prompt_columns(*file[:2]) and []):
+        try:
+            found = read(name, data, column)
+        except InputError as error:
+            assert str(error).startswith(name)
+        else:
+            assert all(isinstance(prompt, Conversation) or prompt for prompt in found)
 
 
 def table_bytes(ending: str, table: dict[str, list]) -> bytes:
