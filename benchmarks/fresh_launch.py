@@ -12,7 +12,7 @@ import os
 import socket
 import time
 
-from nbkit.machine import usable_cores
+from nbkit.machine import usable_cores, uses_cpu
 
 MARK = "moments:"
 
@@ -24,7 +24,7 @@ def set_environment(processes: int) -> None:
     import torch
 
     # Counted, as is_available() would, in some settings, begin with CUDA before the fork.
-    if os.environ.get("ACCELERATE_USE_CPU") == "1" or torch.cuda.device_count() == 0:
+    if uses_cpu() or torch.cuda.device_count() == 0:
         os.environ["ACCELERATE_USE_CPU"] = "1"
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from nbkit import machine, models
 from nbkit.embedded_models import SMOLLM2_REQUIREMENT
+from nbkit.errors import InputError
 
 NEEDED = ("torch", "transformers", "accelerate", "cloudpickle", "psutil", "rich", "typer")
 FOR_NOTEBOOKS = ("jupyterlab", "ipywidgets", "plotly", "anywidget")
@@ -117,8 +118,13 @@ def _devices() -> Check:
     import torch
 
     count = torch.cuda.device_count()
-    if os.environ.get("ACCELERATE_USE_CPU"):
-        return Check("GPUs", f"{count}; 2 CPU workers will be used, as ACCELERATE_USE_CPU asks")
+    try:
+        if machine.uses_cpu():
+            return Check("GPUs", f"{count}; 2 CPU workers will be used, as ACCELERATE_USE_CPU asks")
+    except InputError as error:
+        return Check(
+            "GPUs", f"{count}; no worker can start: {error}", "unset ACCELERATE_USE_CPU, or set it to 1 or 0"
+        )
     if count:
         names = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(count)}))
         return Check("GPUs", f"{count} ({names}); one worker each will be used")

@@ -3,21 +3,70 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nbkit.errors import InputError
+
+YES, NO = ("1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off", "")
+"""What accelerate takes for yes and no in the environment; to it, a blank is an error."""
+CPU_V1_MOUNTS = ("cpu", "cpu,cpuacct", "cpuacct,cpu")
+MOST_THREADS = 2**31 - 1
+"""torch counts threads in 32 bits."""
 PACKAGES = ("nbkit", "torch", "transformers", "accelerate", "ipywidgets", "jupyterlab", "plotly", "anywidget")
 
 
-def usable_cores() -> int:
-    """Processor cores this process may use (its affinity, not the whole machine)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(root: Path = Path("/")) -> int:
+    """Processor cores this process may use: those of its affinity, within what a container or a batch job may use.
+
+    Linux tells of such a quota below ``root``, in the control groups of this process
+    (version 1 or 2). Part of a core counts as one.
+    """
+    affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([affine, *(math.ceil(cores) for cores in _cores_by_cgroups(root))]))
+
+
+def uses_cpu() -> bool:
+    """Whether ``ACCELERATE_USE_CPU`` in the environment keeps off the GPUs; read as accelerate reads it.
+
+    Raises
+    ------
+    InputError
+        It is neither a yes nor a no.
+    """
+    value = os.environ.get("ACCELERATE_USE_CPU", "").strip().lower()
+    if value in YES or value in NO:
+        return value in YES
+    raise InputError(
+        f"ACCELERATE_USE_CPU={os.environ['ACCELERATE_USE_CPU']!r} in the environment is neither a yes "
+        f"({', '.join(YES)}) nor a no ({', '.join(filter(None, NO))})."
+    )
+
+
+def threads_asked() -> int | None:
+    """The threads that ``OMP_NUM_THREADS`` asks for, None if it is not set or blank.
+
+    OpenMP takes a list, of which the first number is for the outermost level, the only
+    one that torch has.
+
+    Raises
+    ------
+    InputError
+        It is no number of threads.
+    """
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    if not value.strip():
+        return None
+    numbers = re.fullmatch(r"\s*\+?([0-9]{1,18})\s*(,\s*\+?[0-9]+\s*)*", value, re.ASCII)
+    if numbers is None or not 1 <= int(numbers[1]) <= MOST_THREADS:
+        raise InputError(f"OMP_NUM_THREADS={value!r} in the environment is no number of threads.")
+    return int(numbers[1])
 
 
 def package_version(name: str) -> str | None:
@@ -70,6 +119,28 @@ def _left_by_cgroups(root: Path) -> Iterator[int]:
         yield from _left_in_cgroup(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
     for folder in _with_parents(mounted, _cgroup_path(root, "")):
         yield from _left_in_cgroup(folder, "memory.max", "memory.current", "")
+
+
+def _cores_by_cgroups(root: Path) -> Iterator[float]:
+    """How many cores' time each control group that holds this process may use."""
+    for mount in CPU_V1_MOUNTS:
+        for folder in _with_parents(root / "sys/fs/cgroup" / mount, _cgroup_path(root, "cpu")):
+            yield from _quota(_first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us"))
+    for folder in _with_parents(root / "sys/fs/cgroup", _cgroup_path(root, "")):
+        yield from _quota(*_first_line(folder / "cpu.max").split()[:2])
+
+
+def _quota(time: str = "", period: str = "") -> Iterator[float]:
+    """Processor time over the period it is for; nothing if there is no limit ("max", or -1 in version 1)."""
+    if time.isdecimal() and period.isdecimal() and int(period) > 0:
+        yield int(time) / int(period)
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _cgroup_path(root: Path, controller: str) -> str:

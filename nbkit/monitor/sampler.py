@@ -17,6 +17,9 @@ from typing import Any
 
 import psutil
 
+from nbkit import machine
+from nbkit.errors import InputError
+
 MEMORY_EVERY = 4
 """Rounds. The kernel walks a process's page table to add up its PSS, which takes milliseconds."""
 
@@ -138,8 +141,10 @@ def _visible_gpus(nvml: Any) -> list[Any]:
     Where GPUs of several kinds are in one machine, CUDA numbers the fastest first unless
     CUDA_DEVICE_ORDER=PCI_BUS_ID is set; NVML always goes by the bus.
     """
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
-        return []
+    # No workers start with a value that is neither a yes nor a no, and there is nothing to sample.
+    with contextlib.suppress(InputError):
+        if machine.uses_cpu():
+            return []
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names: Iterable[str] = (
         (str(number) for number in range(nvml.nvmlDeviceGetCount())) if named is None else named.split(",")

@@ -5,7 +5,6 @@ One job runs at a time. All state belongs to the thread; others reach it by ``Or
 
 from __future__ import annotations
 
-import contextlib
 import selectors
 import signal
 import threading
@@ -18,7 +17,9 @@ from nbkit.workers import wire
 from nbkit.workers.assignment import Assignment
 from nbkit.workers.deadlines import Deadlines
 from nbkit.workers.job import Emitted, Job, Log, Started
+from nbkit.workers.module_journal import module_journal
 from nbkit.workers.orders import Orders
+from nbkit.workers.outgoing import Outgoing
 from nbkit.workers.processes import Processes, how_it_ended
 
 START_TIMEOUT_S = 300.0
@@ -50,6 +51,8 @@ class Dispatcher(threading.Thread):
         self._group = 0
         self._ready: set[int] = set()
         self._deadlines = Deadlines()
+        self._outgoing = Outgoing(self._selector, self._deadlines, self._lose)
+        self._modules_told = 0
         self._closed = False
 
     # From any thread.
@@ -106,6 +109,7 @@ class Dispatcher(threading.Thread):
         self._lost_rank = None
         self._group = 0
         self._ready = set()
+        self._modules_told = 0
         self._processes = Processes(self.asked)
         self._listen(self._processes.control, self._on_host)
         self._selector.register(self._processes.door, selectors.EVENT_READ, self._on_knock)
@@ -183,12 +187,13 @@ class Dispatcher(threading.Thread):
     # Ranks.
 
     def _on_rank(self, rank: int, channel: wire.Channel) -> None:
+        self._outgoing.go_on(rank, channel)
         try:
             for message in channel.receive():
                 self._take_answer(rank, message)
                 if self._processes is None:
                     return
-        except (EOFError, TimeoutError):
+        except EOFError:
             self._selector.unregister(channel)
             if self._lost_rank is None:  # the launcher ends the other ranks after the first
                 self._lost_rank = rank
@@ -205,7 +210,7 @@ class Dispatcher(threading.Thread):
         if isinstance(message, wire.RankLog):
             current.job.add_event(Log(rank, message.stream, message.text))
         elif isinstance(message, wire.RankEvent):
-            current.job.add_event(Emitted(rank, wire.load(message.payload)))
+            self._on_emitted(current, rank, message.payload)
         else:
             self._on_answer(current, rank, message)
 
@@ -221,13 +226,20 @@ class Dispatcher(threading.Thread):
             self.settled.set()
             self._run_next()
 
+    def _on_emitted(self, current: Assignment, rank: int, payload: bytes) -> None:
+        try:
+            current.job.add_event(Emitted(rank, wire.load_safely(payload)))
+        except wire.Unreadable as error:
+            _fail(current.job, WorkersError(f"a value that rank {rank} emitted cannot be read here: {error}"))
+            self._abort_ranks()
+
     def _on_answer(self, current: Assignment, rank: int, answer: wire.Returned | wire.Raised) -> None:
         current.waiting_for.discard(rank)
         if isinstance(answer, wire.Returned):
             try:
-                current.values[rank] = wire.load(answer.payload)
-            except Exception as error:
-                _fail(current.job, WorkersError(f"rank {rank}'s return value cannot be read here: {error!r}"))
+                current.values[rank] = wire.load_safely(answer.payload)
+            except wire.Unreadable as error:
+                _fail(current.job, WorkersError(f"rank {rank}'s return value cannot be read here: {error}"))
         else:
             current.failures.append((rank, answer))
             if not current.cancel_asked and not answer.in_collective:
@@ -240,16 +252,13 @@ class Dispatcher(threading.Thread):
             self._finish(current)
 
     def _lose_ranks(self, rank: int | None, exit_code: int | None) -> None:
-        processes = self._processes
-        if processes is None:
+        self._lose(rank, how_it_ended(exit_code), with_log=exit_code != -signal.SIGKILL)
+
+    def _lose(self, rank: int | None, how: str, with_log: bool = False) -> None:
+        """One is lost (None: the host), and all are ended with it."""
+        if self._processes is None:
             return
-        who, pid = "the host of the workers", processes.host_pid
-        if rank is not None:
-            who, pid = f"rank {rank}", processes.infos[rank].pid if rank in processes.infos else 0
-        message = f"{who} (process {pid}) {how_it_ended(exit_code)}. The workers restart with the next job."
-        tail = processes.log_tail() if exit_code != -signal.SIGKILL else ""
-        if tail:
-            message += f"\n\nThe end of its log:\n{tail}"
+        message = self._processes.describe_loss(rank, how, with_log)
         started = bool(self.infos)
         current, self._current = self._current, None
         self._drop_processes()
@@ -291,14 +300,13 @@ class Dispatcher(threading.Thread):
         self._notes.clear()
         current.job.add_event(Started())
         current.waiting_for = set(range(self.plan.world_size))
-        self._send_all(wire.RunJob(current.number, current.payload, current.with_context, current.job.submitted))
+        loaded = module_journal().entries(self._modules_told, current.modules_known)
+        self._modules_told = max(self._modules_told, current.modules_known)
+        self._send_all(current.order(loaded))
 
     def _send_all(self, message: object) -> None:
         assert self._processes is not None
-        for channel in self._processes.ranks.values():
-            # A rank that is gone is noticed by its end-of-file.
-            with contextlib.suppress(OSError):
-                channel.send(message)
+        self._outgoing.send(message, self._processes.ranks)
 
     def _cancel(self, job: Job) -> None:
         for assignment in self._waiting:
@@ -337,7 +345,7 @@ class Dispatcher(threading.Thread):
         if current is not None:
             if current.cancel_asked:
                 _fail(current.job, current.cancellation())
-            else:
+            elif current.failures:
                 _fail(current.job, current.error())
         if self._waiting:
             self._start_processes()

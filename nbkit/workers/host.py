@@ -21,7 +21,8 @@ import tempfile
 from logging import CRITICAL, getLogger
 from typing import Any
 
-from nbkit.machine import usable_cores
+from nbkit.errors import InputError
+from nbkit.machine import threads_asked, usable_cores, uses_cpu
 from nbkit.workers import wire
 
 DEFAULT_CPU_RANKS = 2
@@ -81,15 +82,13 @@ def _plan(asked: int) -> wire.Plan:
     Raises
     ------
     ValueError
-        More ranks are asked for than make sense here.
+        More ranks are asked for than make sense here, or nobody can tell whether on GPUs.
     """
     # Counted before any device is touched: torch asks the driver's library, not CUDA.
     import torch
 
     cores = usable_cores()
-    gpus = (
-        0 if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes") else torch.cuda.device_count()
-    )
+    gpus = 0 if uses_cpu() else torch.cuda.device_count()
     world_size = asked or gpus or DEFAULT_CPU_RANKS
     limit = RANKS_PER_GPU * gpus if gpus else max(DEFAULT_CPU_RANKS, RANKS_PER_CORE * cores)
     if world_size > limit:
@@ -97,17 +96,33 @@ def _plan(asked: int) -> wire.Plan:
         raise ValueError(
             f"{world_size} workers do not make sense on this machine, which has {here}; ask for at most {limit}."
         )
-    note = None
+    notes = []
     if gpus and world_size > gpus:
-        note = f"{world_size} workers share {gpus} GPU(s)"
+        notes.append(f"{world_size} workers share {gpus} GPU(s)")
     elif not gpus and world_size > cores:
-        note = f"{world_size} workers share {cores} core(s): each is slower than it would be alone"
-    return wire.Plan(world_size, "cuda" if gpus else "cpu", gpus, note)
+        notes.append(f"{world_size} workers share {cores} core(s): each is slower than it would be alone")
+    try:
+        threads_asked()
+    except InputError as error:
+        notes.append(f"{str(error).rstrip('.')}: each worker takes {_threads(world_size)}")
+    return wire.Plan(world_size, "cuda" if gpus else "cpu", gpus, "; ".join(notes) or None)
+
+
+def _threads(world_size: int) -> int:
+    """Threads of a rank: as many as are asked for, else its part of the cores."""
+    with contextlib.suppress(InputError):
+        if asked := threads_asked():
+            return asked
+    return max(1, usable_cores() // world_size)
 
 
 def _set_environment(plan: wire.Plan) -> None:
     """What accelerate and torch read in the ranks."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # In the plainest form: accelerate raises at a list of threads and at a blank.
+    os.environ["OMP_NUM_THREADS"] = str(_threads(plan.world_size))
+    if "ACCELERATE_USE_CPU" in os.environ:
+        os.environ["ACCELERATE_USE_CPU"] = str(int(uses_cpu()))
     if plan.device_type == "cpu":
         # Without it every process started by notebook_launcher believes to be rank 0 of 1.
         os.environ["ACCELERATE_USE_CPU"] = "1"
@@ -117,8 +132,6 @@ def _set_environment(plan: wire.Plan) -> None:
     elif plan.world_size > plan.gpus:
         # NCCL refuses two ranks on one GPU.
         os.environ["NBKIT_SHARED_GPUS"] = str(plan.gpus)
-    threads = max(1, usable_cores() // plan.world_size)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 def _import_what_ranks_need(plan: wire.Plan) -> None:

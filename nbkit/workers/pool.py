@@ -14,9 +14,12 @@ from nbkit.workers import wire
 from nbkit.workers.assignment import Assignment
 from nbkit.workers.dispatch import Dispatcher
 from nbkit.workers.job import Collect, Job
+from nbkit.workers.module_journal import module_journal
+from nbkit.workers.surroundings import surroundings_here
 
 if TYPE_CHECKING:
     from nbkit.hello import Hello
+    from nbkit.prompts import PromptLike
 
 
 class Workers:
@@ -53,6 +56,7 @@ class Workers:
         self._start(_check_count(n))
 
     def _start(self, asked: int) -> None:
+        module_journal()  # begun now: what is reloaded before any rank has it does not matter
         self._numbers = itertools.count(1)
         self._dispatcher = Dispatcher(asked)
         self._finalizer = weakref.finalize(self, self._dispatcher.close)
@@ -149,14 +153,20 @@ class Workers:
         return Hello.of(job.result())
 
     def generate(
-        self, prompts: Sequence[str], settings: Settings | None = None, *, ranks: int | None = None, **changes: Any
+        self,
+        prompts: Sequence[PromptLike],
+        settings: Settings | None = None,
+        *,
+        ranks: int | None = None,
+        **changes: Any,
     ) -> Run:
         """Generate on all ranks and return the ``Run``.
 
         Parameters
         ----------
-        prompts : sequence of str
-            At least one.
+        prompts : sequence of str, or of lists of messages
+            At least one. A list of messages ``{"role": ..., "content": ...}`` goes through the
+            model's chat template.
         settings : Settings, optional
             What is asked for; single fields can be given by name instead:
             ``workers.generate(prompts, batch_size=16)``.
@@ -173,7 +183,12 @@ class Workers:
         return self.submit_generate(prompts, settings, ranks=ranks, **changes).result()  # type: ignore[no-any-return]
 
     def submit_generate(
-        self, prompts: Sequence[str], settings: Settings | None = None, *, ranks: int | None = None, **changes: Any
+        self,
+        prompts: Sequence[PromptLike],
+        settings: Settings | None = None,
+        *,
+        ranks: int | None = None,
+        **changes: Any,
     ) -> Job:
         """Like ``generate``, but return a ``Job`` at once.
 
@@ -240,7 +255,9 @@ class Workers:
                 "(open files, locks, widgets) inside the function."
             ) from error
         self.last_job = job = Job(name, collect, self._dispatcher.cancel)
-        self._dispatcher.submit(Assignment(job, next(self._numbers), payload, with_context))
+        self._dispatcher.submit(
+            Assignment(job, next(self._numbers), payload, with_context, surroundings_here(), module_journal().look())
+        )
         return job
 
 

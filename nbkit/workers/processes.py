@@ -12,7 +12,6 @@ import tempfile
 
 from nbkit.workers import wire
 
-SEND_TIMEOUT_S = 30.0
 LOG_TAIL_BYTES = 4000
 START_HOST = "import sys; from nbkit.workers.host import main; main(*map(int, sys.argv[1:4]), sys.argv[4])"
 
@@ -35,6 +34,7 @@ class Processes:
                 stdout=self._log,
                 stderr=self._log,
                 env=_environment(),
+                cwd=_working_directory(),
                 # Jupyter signals the kernel's whole process group; the workers must
                 # not be in it, or an interrupt would kill them.
                 start_new_session=True,
@@ -55,7 +55,7 @@ class Processes:
         if not knock:
             return None
         rank_socket = socket.socket(fileno=fds[0])
-        rank_socket.settimeout(SEND_TIMEOUT_S)
+        rank_socket.setblocking(False)
         (rank,) = wire.KNOCK.unpack(knock)
         self.ranks[rank] = wire.Channel(rank_socket)
         return rank, self.ranks[rank]
@@ -65,6 +65,15 @@ class Processes:
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, end - LOG_TAIL_BYTES))
         return self._log.read().decode(errors="replace").strip()
+
+    def describe_loss(self, rank: int | None, how: str, with_log: bool) -> str:
+        """What to say of a rank (None: the host) that is lost."""
+        who, pid = "the host of the workers", self.host_pid
+        if rank is not None:
+            who, pid = f"rank {rank}", self.infos[rank].pid if rank in self.infos else 0
+        message = f"{who} (process {pid}) {how}. The workers restart with the next job."
+        tail = self.log_tail() if with_log else ""
+        return f"{message}\n\nThe end of its log:\n{tail}" if tail else message
 
     def host_exit_code(self, timeout_s: float) -> int | None:
         """The host's exit code, once it has ended; None if it has not within the time."""
@@ -85,10 +94,19 @@ class Processes:
         self._folder.cleanup()
 
 
+def _working_directory() -> str:
+    """The notebook's; where that was deleted another, for torch cannot be loaded then."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return tempfile.gettempdir()
+
+
 def _environment() -> dict[str, str]:
     """The notebook's environment, with its import path, so that ranks find the same modules."""
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    # The whole path comes with each job; some entries cannot be written here.
+    plain = [entry or os.curdir for entry in sys.path if isinstance(entry, str) and os.pathsep not in entry]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(plain), "PYTHONUNBUFFERED": "1"}
 
 
 def how_it_ended(exit_code: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import itertools
 import os
 import queue
@@ -16,12 +17,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nbkit import models
+from nbkit.machine import uses_cpu
 from nbkit.workers import wire
 from nbkit.workers.log_stream import LogStream
 from nbkit.workers.signal_stack import SignalStack
+from nbkit.workers.surroundings import Follower
 
 ABORT_SIGNAL = signal.SIGUSR1
 ABORT_AGAIN_S = 0.05
+LOG_FD = 2
+"""Where a crash is written: into the workers' log, which outlives the rank."""
 ABORT_SWALLOWED_S = 0.5
 
 
@@ -83,6 +88,9 @@ class RankContext:
         self, name: str, dtype: str, device: Any, with_weights: bool = True
     ) -> tuple[models.LoadedModel, float]:
         """The model, kept between jobs, and the seconds it took to load it now (0 if it was there)."""
+        if name not in models.EMBEDDED and os.path.isdir(folder := os.path.expanduser(name)):
+            # The same name is another model in another working directory.
+            name = os.path.realpath(folder)
         key = (name, models.resolve_dtype(dtype, device), with_weights)
         if self._loaded is not None and self._loaded[0] == key:
             return self._loaded[1], 0.0
@@ -110,6 +118,8 @@ class Rank:
         self._backend: str | None = None
         self._store: Any = None
         self._signal_stack = SignalStack()
+        self._follower = Follower()
+        self._uses_cpu = uses_cpu()
         self._streams = (LogStream(self._send_log, "stdout"), LogStream(self._send_log, "stderr"))
 
     def serve(self) -> None:
@@ -190,11 +200,16 @@ class Rank:
         self._context.begin(job)
         environment = dict(os.environ)
         self._signal_stack.restore()
+        # A job may have turned it off, or to a pipe that ends with the process.
+        faulthandler.enable(LOG_FD)
+        self._follower.hear(job.loaded)
         try:
             self._running = job.job
             try:
                 if self._aborting == job.job:
                     raise JobAborted
+                if job.surroundings is not None:
+                    self._follower.follow(job.surroundings)
                 fn, args, kwargs = wire.load(job.payload)
                 value = fn(self._context, *args, **kwargs) if job.with_context else fn(*args, **kwargs)
                 answer: wire.Returned | wire.Raised = self._returned(job.job, value)
@@ -206,13 +221,21 @@ class Rank:
         if self._aborting == job.job:
             # It may have come while accelerate had cleared the environment: Accelerator() does, for a moment.
             os.environ.update({name: value for name, value in environment.items() if name not in os.environ})
-        for stream in self._streams:
-            stream.finish_line()
+        self._follower.look_at_new_modules()
+        self._finish_lines()
         self._outbox.put(answer)
         if isinstance(answer, wire.Raised):
             # Frees the ranks that wait in a collective for this one: gloo wakes
             # them when a peer's connections close.
             _leave_group()
+
+    def _finish_lines(self) -> None:
+        # The job may have put streams of its own over these.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        for own in self._streams:
+            own.finish_line()
 
     def _returned(self, job: int, value: object) -> wire.Returned:
         try:
@@ -231,8 +254,9 @@ class Rank:
         AcceleratorState._reset_state(reset_partial_state=True)
         if group > 0 and self._backend is not None:
             _init_new_group(self._backend, self._store, group)
-        use_cpu = os.environ.get("ACCELERATE_USE_CPU") == "1"
-        state = PartialState(cpu=use_cpu, **({"backend": "gloo"} if os.environ.get("NBKIT_SHARED_GPUS") else {}))
+        state = PartialState(
+            cpu=self._uses_cpu, **({"backend": "gloo"} if os.environ.get("NBKIT_SHARED_GPUS") else {})
+        )
         self._backend = state.backend
         if self._store is None:
             self._store = _meeting_place()

@@ -17,11 +17,13 @@ import socket
 import struct
 import sys
 import threading
+import traceback
 import types
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cloudpickle
 
@@ -128,14 +130,41 @@ class Raised:
 # From the notebook to a rank.
 
 
+HowLoaded = Literal["imported", "reloaded", "upgraded"]
+"""Upgraded: with what others hold of the module, as IPython's autoreload does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleLoaded:
+    """The notebook has loaded a module; ``stamp`` tells of which state of its file, None if that is gone."""
+
+    name: str
+    stamp: tuple[int, int] | None
+    how: HowLoaded
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The notebook's working directory (None: deleted) and import path when the job was submitted."""
+
+    folder: str | None
+    path: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """Call the pickled function. ``submitted`` is the job's zero on the monotonic clock."""
+    """Call the pickled function. ``submitted`` is the job's zero on the monotonic clock.
+
+    ``loaded`` has the modules that the notebook has loaded since the last job;
+    ``surroundings`` are to be taken on, if there are any.
+    """
 
     job: int
     payload: bytes
     with_context: bool
     submitted: float
+    surroundings: Surroundings | None = None
+    loaded: tuple[ModuleLoaded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +188,24 @@ class Regroup:
     group: int
 
 
+def frame(message: object) -> bytes:
+    """A message as it is on the wire."""
+    body = pickle.dumps(message, protocol=5)
+    return _LENGTH.pack(len(body)) + body
+
+
 class Channel:
-    """Whole pickled messages over a stream socket; ``send`` may be called from any thread."""
+    """Whole pickled messages over a stream socket; ``send`` may be called from any thread.
+
+    Who must not wait puts a message and sends what the other side takes now. A message
+    that was sent in part, however that came, goes on where it stopped before the next.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         _CHANNELS.add(self)
         self._sending = threading.Lock()
+        self._unsent: deque[memoryview] = deque()
         self._received = bytearray()
 
     def fileno(self) -> int:
@@ -179,12 +219,42 @@ class Channel:
         OSError
             The other side is gone, or (with a timeout set) does not read.
         """
-        body = pickle.dumps(message, protocol=5)
+        whole = frame(message)
         with self._sending:
-            self._socket.sendall(_LENGTH.pack(len(body)) + body)
+            self._unsent.append(memoryview(whole))
+            while self._unsent:
+                self._send_some(0)
+
+    def put(self, whole: bytes) -> None:
+        """Have a framed message sent by the next calls of ``send_now``."""
+        self._unsent.append(memoryview(whole))
+
+    def send_now(self) -> None:
+        """Send what the other side takes without waiting.
+
+        Raises
+        ------
+        OSError
+            The other side is gone.
+        """
+        with self._sending, contextlib.suppress(BlockingIOError):
+            while self._unsent:
+                self._send_some(socket.MSG_DONTWAIT)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the other side has yet to take."""
+        return sum(map(len, self._unsent))
+
+    def _send_some(self, flags: int) -> None:
+        sent = self._socket.send(self._unsent[0], flags)
+        if sent < len(self._unsent[0]):
+            self._unsent[0] = self._unsent[0][sent:]
+        else:
+            self._unsent.popleft()
 
     def receive(self) -> Iterator[Any]:
-        """Wait for bytes, then yield the messages that are complete.
+        """Wait for bytes (not on a socket that does not wait), then yield the messages that are complete.
 
         Raises
         ------
@@ -193,6 +263,8 @@ class Channel:
         """
         try:
             chunk = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return
         except ConnectionError:
             chunk = b""
         if not chunk:
@@ -249,3 +321,21 @@ def dump(value: object) -> bytes:
 def load(payload: bytes) -> Any:
     """What ``dump`` pickled."""
     return pickle.loads(payload)
+
+
+class Unreadable(Exception):
+    """A value came over the wire that cannot be made again here; the message says why."""
+
+
+def load_safely(payload: bytes) -> Any:
+    """What ``dump`` pickled elsewhere.
+
+    Raises
+    ------
+    Unreadable
+        Whatever it was that making it anew raised.
+    """
+    try:
+        return load(payload)
+    except BaseException as error:  # a user's class may raise anything, and must not end the thread that reads
+        raise Unreadable("".join(traceback.format_exception_only(error)).strip()) from error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from itertools import pairwise
 
 from hypothesis import given
@@ -56,3 +58,43 @@ def test_print_writes_to_it():
     assert lines == ["stderr: a 1"]
     assert stream.writable()
     assert not stream.isatty()
+    assert not stream.closed
+    stream.close()
+    assert stream.write("b\n") == 2
+
+
+def test_bytes_may_be_cut_within_a_character_and_none_is_refused():
+    lines: list[str] = []
+    stream = LogStream(lambda name, line: lines.append(line), "stdout")
+    text = "\N{SNOWMAN} and \N{GREEK SMALL LETTER ALPHA}\n"
+    for byte in text.encode():
+        assert stream.buffer.write(bytes([byte])) == 1
+    stream.buffer.write(bytearray(b"\xff\n"))
+    assert lines == [text[:-1], "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_what_programs_wrote_before_comes_before_and_stands_when_lines_are_finished():
+    lines: list[str] = []
+    stream = LogStream(lambda name, line: lines.append(line), "stdout")
+    stream.write("one\n")
+    subprocess.run(["echo", "two"], stdout=stream, check=True)
+    stream.write("three\n")
+    os.write(stream.fileno(), b"four")
+    stream.finish_line()
+    assert lines == ["one", "two", "three", "four"]
+
+
+def test_a_forked_childs_lines_come_up():
+    lines: list[str] = []
+    stream = LogStream(lambda name, line: lines.append(line), "stdout")
+    stream.write("the parent's ")
+    if (pid := os.fork()) == 0:
+        stream.write("the child's\nown ")
+        stream.flush()
+        stream.write("end")
+        stream.flush()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    stream.write("own\n")
+    stream.finish_line()
+    assert sorted(lines) == ["own end", "the child's", "the parent's own"]

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import selectors
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.workers import wire
+from nbkit.workers import outgoing, wire
+from nbkit.workers.deadlines import Deadlines
 
 
 @given(st.lists(st.binary(max_size=5000), max_size=20), st.integers(1, 700))
@@ -124,3 +127,141 @@ def test_functions_keep_their_file_their_closure_and_their_defaults():
     assert restored(5) == 30
     assert restored.__code__.co_filename == __file__
     assert restored.__code__.co_firstlineno == scale.__code__.co_firstlineno
+
+
+def take_all(channel: wire.Channel, count: int) -> list[object]:
+    got: list[object] = []
+    while len(got) < count:
+        got += channel.receive()
+    return got
+
+
+def test_a_send_that_timed_out_half_way_goes_on_before_the_next_message():
+    left, right = socket.socketpair()
+    left.settimeout(0.05)
+    sender, receiver = wire.Channel(left), wire.Channel(right)
+    big = bytes(5_000_000)
+    with pytest.raises(TimeoutError):
+        sender.send(wire.RunJob(1, big, False, 0.0))
+    left.settimeout(None)
+    thread = threading.Thread(target=sender.send, args=(wire.Cancel(1),))
+    thread.start()
+    first, second = take_all(receiver, 2)
+    thread.join()
+    assert (first.payload, second) == (big, wire.Cancel(1))
+
+
+def test_a_socket_that_does_not_wait_has_no_messages_yet():
+    left, right = socket.socketpair()
+    right.setblocking(False)
+    assert list(wire.Channel(right).receive()) == []
+    left.close()
+    with pytest.raises(EOFError):
+        list(wire.Channel(right).receive())
+
+
+class TwoRanks:
+    """The notebook's end of two ranks, and theirs."""
+
+    def __init__(self) -> None:
+        self.lost: list[tuple[int, str]] = []
+        self.selector, self.deadlines = selectors.DefaultSelector(), Deadlines()
+        self.outgoing = outgoing.Outgoing(self.selector, self.deadlines, lambda *who: self.lost.append(who))
+        self.mine, self.theirs = {}, {}
+        for rank in range(2):
+            left, right = socket.socketpair()
+            left.setblocking(False)
+            self.mine[rank], self.theirs[rank] = wire.Channel(left), wire.Channel(right)
+            self.selector.register(self.mine[rank], selectors.EVENT_READ)
+
+    def writable(self) -> list[object]:
+        return [key.fileobj for key, events in self.selector.select(0) if events & selectors.EVENT_WRITE]
+
+    def go_on(self) -> None:
+        for rank, channel in self.mine.items():
+            self.outgoing.go_on(rank, channel)
+
+    def close(self) -> None:
+        self.selector.close()
+        for channel in (*self.mine.values(), *self.theirs.values()):
+            channel.close()
+
+
+@pytest.fixture
+def ranks() -> Iterator[TwoRanks]:
+    ranks = TwoRanks()
+    yield ranks
+    ranks.close()
+
+
+def test_a_rank_that_does_not_read_holds_up_nobody_and_later_gets_all_whole(ranks):
+    messages = [wire.RunJob(1, bytes(1_000_000), False, 0.0), wire.Cancel(1), wire.Abort(1)]
+    readers = {1: threading.Thread(target=lambda: got.extend(take_all(ranks.theirs[1], 3)))}
+    got: list[object] = []
+    readers[1].start()
+    for message in messages:
+        ranks.outgoing.send(message, ranks.mine)
+    while readers[1].is_alive():
+        ranks.go_on()
+    assert got == messages
+    assert ranks.writable() == []
+
+    late: list[object] = []
+    thread = threading.Thread(target=lambda: late.extend(take_all(ranks.theirs[0], 3)))
+    thread.start()
+    while thread.is_alive():
+        ranks.go_on()
+    assert late == messages
+    assert ranks.deadlines.seconds_to_next() is None
+    assert ranks.writable() == []
+
+
+def test_a_rank_that_takes_nothing_is_lost(ranks, monkeypatch):
+    monkeypatch.setattr(outgoing, "SEND_TIMEOUT_S", 0.0)
+    ranks.outgoing.send(bytes(5_000_000), ranks.mine)
+    ranks.deadlines.meet()
+    assert ranks.lost == [(0, "took no messages for 0 s"), (1, "took no messages for 0 s")]
+
+
+def test_a_rank_that_takes_a_little_is_given_more_time(ranks, monkeypatch):
+    monkeypatch.setattr(outgoing, "SEND_TIMEOUT_S", 1000.0)
+    ranks.outgoing.send(bytes(5_000_000), ranks.mine)
+    before = ranks.deadlines.seconds_to_next()
+    ranks.go_on()
+    assert ranks.deadlines.seconds_to_next() < before, "nothing was taken: the time runs on"
+    for channel in ranks.theirs.values():
+        list(channel.receive())
+    late = ranks.deadlines.seconds_to_next()
+    ranks.go_on()
+    assert ranks.deadlines.seconds_to_next() > late
+    assert ranks.lost == []
+
+
+def test_a_rank_that_is_gone_is_left_to_its_end_of_file(ranks):
+    ranks.theirs[0].close()
+    ranks.outgoing.send(wire.Cancel(1), ranks.mine)
+    assert list(ranks.theirs[1].receive()) == [wire.Cancel(1)]
+    with pytest.raises(EOFError):
+        list(ranks.mine[0].receive())
+
+
+class Raises:
+    """A value that raises what it is told when it is read."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __reduce__(self):
+        return raise_it, (self.error,)
+
+
+def raise_it(error: type[BaseException]) -> None:
+    raise error("on reading")
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+def test_whatever_a_value_raises_when_it_is_read_is_one_error(error):
+    with pytest.raises(wire.Unreadable, match=f"{error.__name__}: on reading"):
+        wire.load_safely(wire.dump(Raises(error)))
+    with pytest.raises(wire.Unreadable):
+        wire.load_safely(b"no pickle")

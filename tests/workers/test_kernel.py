@@ -130,3 +130,55 @@ def test_two_notebooks_work_side_by_side(shared):
             assert [message[-1] for message in ast.literal_eval(out)] == ["0", "1"]
     finally:
         other.end()
+
+
+AUTORELOAD = """
+%load_ext autoreload
+%autoreload {mode}
+import sys
+sys.path.insert(0, {folder!r})
+import {name}_user
+from {name}_base import value, Thing
+thing = Thing()
+
+def all_here():
+    return [value(), thing.value(), {name}_user.doubled(), {name}_user.LIMIT]
+"""
+
+
+@pytest.mark.parametrize("mode", ["2", "2 --full", "3"])
+def test_what_autoreload_loads_in_the_notebook_is_loaded_on_the_ranks(shared, tmp_path, mode):
+    name = "auto" + "".join(filter(str.isalnum, mode))
+
+    def edit(base, limit):
+        (tmp_path / f"{name}_base.py").write_text(
+            f"def value(): return {base}\nclass Thing:\n    def value(self): return -{base}\n"
+        )
+        (tmp_path / f"{name}_user.py").write_text(
+            f"from {name}_base import value\nLIMIT = {limit}\ndef doubled(): return 2 * value()\n"
+        )
+
+    edit(1, 5)
+    shared.run(AUTORELOAD.format(mode=mode, folder=str(tmp_path), name=name))
+    for base, limit in ((1, 5), (2, 5), (3, 6), (44, 7)):
+        edit(base, limit)
+        out, traceback = shared.run("print([all_here()] * 2 == workers.run(all_here), all_here()[1:])")
+        assert not traceback
+        # Whether a name imported from a module is mended, too, depends on the mode; here and there it is the same.
+        assert out.splitlines()[-1] == f"True [-{base}, {2 * base}, {limit}]"
+    shared.run("%autoreload 0")
+
+
+def test_a_failed_autoreload_keeps_the_old_code_in_the_notebook_and_on_the_ranks(shared, tmp_path):
+    file = tmp_path / "auto_fails.py"
+    file.write_text("def value(): return 1")
+    shared.run(f"%load_ext autoreload\n%autoreload 2\nimport sys\nsys.path.insert(0, {str(tmp_path)!r})")
+    shared.run("import auto_fails\nworkers.run(auto_fails.value)")
+    file.write_text("def value(): return (")
+    out, traceback = shared.run("print(workers.run(auto_fails.value))")
+    assert not traceback
+    assert "[1, 1]" in out
+    file.write_text("def value(): return 20")
+    out, _ = shared.run("print(workers.run(auto_fails.value))")
+    assert out.splitlines()[-1] == "[20, 20]"
+    shared.run("%autoreload 0")

@@ -1,0 +1,36 @@
+"""Log lines: text as it comes, cut into the lines that a terminal would show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class LogLines:
+    """Hands each finished line to ``send``.
+
+    Of a line rewritten with carriage returns (a progress bar) the last state is sent.
+    """
+
+    def __init__(self, send: Callable[[str], None]) -> None:
+        self._send = send
+        self._unfinished = ""
+
+    def add(self, text: str) -> None:
+        """Take the next piece of text."""
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
+        # Of "50%\r60%" only what a terminal would still show.
+        self._unfinished = _last_state(self._unfinished)
+        for line in lines:
+            self._send(_last_state(line).rstrip("\r"))
+
+    def finish(self) -> None:
+        """Send what stands without a newline."""
+        rest, self._unfinished = self._unfinished.rstrip("\r"), ""
+        if rest:
+            self._send(rest)
+
+
+def _last_state(line: str) -> str:
+    """What stands after the last carriage return that text follows."""
+    text = line.rstrip("\r")
+    return text.rpartition("\r")[2] + line[len(text) :]
