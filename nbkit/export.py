@@ -101,7 +101,7 @@ def _run_row(name: str, run: Run) -> dict[str, Any]:
 
 def _output_rows(name: str, run: Run) -> list[dict[str, Any]]:
     columns = ("prompt", "output", "prompt_tokens", "new_tokens", "finish_reason")
-    rows = zip(run.prompts, run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons, strict=True)
+    rows = zip(map(str, run.prompts), run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons, strict=True)
     return [{"run": name, "index": i, **dict(zip(columns, row, strict=True))} for i, row in enumerate(rows)]
 
 

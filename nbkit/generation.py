@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbkit import machine, schedule
-from nbkit.engines import READS_FOLDER, BatchDone, Engine, Prompt, Streamed, make_engine, sequences_that_fit
-from nbkit.errors import InputError, WorkersError
+from nbkit.engines import LIBRARIES, BatchDone, Engine, Prompt, Streamed, make_engine, sequences_that_fit
+from nbkit.errors import WorkersError
 from nbkit.models import LoadedModel
-from nbkit.records import OutOfMemory, Output, RankRecord
+from nbkit.prompts import Conversation
+from nbkit.records import Fallback, OutOfMemory, Output, RankRecord
 from nbkit.run import Run
 from nbkit.settings import AUTO, Settings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from nbkit.engines.selection import Selected
 
 PROGRESS_EVERY_S = 0.2
 BYTES_A_TOKEN = 3
@@ -45,13 +48,18 @@ class ShareBegun:
     """Event: a rank has its model and begins. ``load_s`` seconds went into loading.
 
     ``prompts`` is the size of its share; None where ranks take prompts as they get free.
-    ``batch_size`` sequences are decoded side by side at most.
+    ``batch_size`` sequences are decoded side by side at most. ``fallback`` tells of another
+    engine than the one asked for; ``rules`` and ``unheeded_rules`` are what the model's
+    ``generation_config.json`` asks for and is kept, and is not.
     """
 
     prompts: int | None
     load_s: float
     begin_s: float
     batch_size: int
+    fallback: Fallback | None = None
+    rules: dict[str, Any] = field(default_factory=dict)
+    unheeded_rules: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class Progress:
 
 
 def generate_on_rank(
-    rank: RankContext, prompts: list[str], settings: Settings, ranks: int | None = None
+    rank: RankContext, prompts: list[str | Conversation], settings: Settings, ranks: int | None = None
 ) -> RankRecord:
     """On every rank: take prompts, generate, and gather, as in the article; only the first ``ranks``, if given.
 
@@ -88,13 +96,10 @@ def generate_on_rank(
     working = accelerator.num_processes if ranks is None else ranks
     has_part = accelerator.process_index < working
     work = _Work(rank, accelerator, prompts, settings, working) if has_part else None
-    if settings.prompts_a_batch == AUTO:
-        # Ranks that take prompts from one list have to cut it alike.
-        fitting = min(gather_object([work.fitting_sequences()] if work else []))
-    else:
-        fitting = settings.prompts_a_batch
+    # Ranks that take prompts from one list have to cut it alike.
+    plans = gather_object([work.plan()] if work else [])
     if work:
-        work.prepare(fitting)
+        work.prepare(plans)
     accelerator.wait_for_everyone()
     begin_s = rank.elapsed_s
     lengths = work.count_tokens() if work and _needs_lengths(settings) else []
@@ -125,13 +130,26 @@ def generate_on_rank(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one rank can do: the way that gives the model's own text, and sequences that it has room for."""
+
+    selected: Selected
+    fitting: int
+
+
 class _Work:
     """What one rank has to do in a generation."""
 
     engine: Engine
 
     def __init__(
-        self, rank: RankContext, accelerator: Accelerator, prompts: list[str], settings: Settings, working: int
+        self,
+        rank: RankContext,
+        accelerator: Accelerator,
+        prompts: list[str | Conversation],
+        settings: Settings,
+        working: int,
     ) -> None:
         self._rank = rank
         self._place = accelerator.process_index
@@ -141,29 +159,70 @@ class _Work:
         self._share = schedule.static_share(len(prompts), working, self._place)
         self._is_static = settings.split == "static"
         self.loaded, self.load_s = rank.load_model(
-            settings.model, settings.dtype, accelerator.device, with_weights=settings.engine not in READS_FOLDER
+            settings.model, settings.dtype, accelerator.device, with_weights=settings.engine not in LIBRARIES
         )
-        check_lengths([self._prompt(place) for place in self._share], self.loaded, settings)
 
-    def fitting_sequences(self) -> int:
+    def plan(self) -> Plan:
+        """What this rank would do, its own share of the prompts checked: the ranks then agree.
+
+        Raises
+        ------
+        InputError
+            A prompt cannot be used, or the engine cannot be with this model.
+        """
+        from nbkit.engines.prompt_check import check_prompts_fit
+        from nbkit.engines.selection import Selected, select
+
+        share = [self._prompt(place) for place in self._share]
+        check_prompts_fit(share, self.loaded, self._settings)
+        is_library = self._settings.engine in LIBRARIES
+        selected = Selected(0, ()) if is_library else select(self._settings, self.loaded, share)
+        asked = self._settings.prompts_a_batch
+        return Plan(selected, asked if isinstance(asked, int) else self._fitting_sequences())
+
+    def _fitting_sequences(self) -> int:
         """How many sequences of this run the rank's memory holds at once."""
-        longest = max((len(text.encode()) for text in self._prompts), default=0) // BYTES_A_TOKEN
+        longest = max((len(str(prompt).encode()) for prompt in self._prompts), default=0) // BYTES_A_TOKEN
         return sequences_that_fit(self._settings, self.loaded, longest, sharing=self._ranks_on_device())
 
-    def prepare(self, fitting: int) -> None:
-        """Make the engine, for as many sequences as fit, or fewer where batches can then be alike."""
+    def prepare(self, plans: Sequence[Plan]) -> None:
+        """Make the engine that all ranks can take, for as many sequences as fit, or fewer where batches are alike."""
+        self._turn_to(max((plan.selected for plan in plans), key=lambda selected: selected.place))
+        fitting = min(plan.fitting for plan in plans)
         if self._settings.prompts_a_batch == AUTO:
             fitting = schedule.even_batch_size(len(self._prompts), self._working, fitting)
         elif self._settings.is_in_flight:
             # The first rank to be ready must not take what the others could do at the same time.
             fitting = min(fitting, schedule.even_batch_size(len(self._prompts), self._working, len(self._prompts)))
-        self.engine = make_engine(self._settings, self.loaded, fitting)
+        pads = self.fallback is None or self.fallback.pads
+        self.engine = make_engine(self._settings, self.loaded, fitting, pads=pads)
         if self._settings.tokenize_first:
-            self.loaded.prompt_tokens.of([self._prompts[place] for place in self._places])
+            prompts = [self._prompts[place] for place in self._places]
+            self.loaded.prompt_tokens.of(prompts, self._settings.special_tokens)
+
+    def _turn_to(self, selected: Selected) -> None:
+        """Go on with the engine that was selected, and say so where it is another than the one asked for."""
+        from nbkit.engines.generation_rules import GenerationRules
+        from nbkit.engines.selection import WAYS
+
+        rules = GenerationRules(self._settings, self.loaded)
+        self._rules = rules.heeded, rules.unheeded
+        self.fallback = None
+        if selected.place == 0:
+            return
+        way = WAYS[self._settings.engine][selected.place]
+        self.fallback = Fallback(way.engine, way.pads, "; ".join(selected.reasons))
+        self._settings = Settings.of(self._settings, engine=way.engine)
+        if self._place == 0:
+            print(
+                f"{type(self.loaded.model).__name__} would not give its own text by {self.fallback.reason}. "
+                f"So this run goes on with {way.words}."
+            )
 
     def count_tokens(self) -> list[int]:
         """Tokens of each prompt of the rank's share."""
-        return [len(ids) for ids in self.loaded.prompt_tokens.of([self._prompts[place] for place in self._share])]
+        share = [self._prompts[place] for place in self._share]
+        return [len(ids) for ids in self.loaded.prompt_tokens.of(share, self._settings.special_tokens)]
 
     def run(self, begin_s: float, lengths: list[int]) -> list[Output]:
         """Generate, telling the notebook of each batch; the outputs, in the order they were made.
@@ -172,7 +231,7 @@ class _Work:
         prompts; none where the schedule does without.
         """
         share = len(self._share) if self._is_static else None
-        self._rank.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size))
+        self._rank.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size, self.fallback, *self._rules))
         batches = self._batches(lengths)
         mine = iter(batches) if self._is_static else schedule.taken_in_turn(batches, self._rank.tickets())
         outputs: list[Output] = []
@@ -246,37 +305,12 @@ class _Watch:
             self._context.emit(Progress(now, tokens, tuple(streamed())))
 
 
-def check_lengths(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> None:
-    """Refuse, before any work, a prompt that does not fit the model's context with its new tokens.
-
-    Raises
-    ------
-    InputError
-        The prompt's number, its tokens and the model's limit.
-    """
-    limit = loaded.context_length
-    if limit is None:
-        return
-    if settings.max_new_tokens >= limit:
-        raise InputError(
-            f"max_new_tokens={settings.max_new_tokens} leaves no room for a prompt: "
-            f"the model's context is {limit} tokens, prompt and output together."
-        )
-    for prompt in prompts:
-        # A token stands for at least one byte, so most prompts need not be
-        # tokenised a second time to know that they fit.
-        if len(prompt.text.encode()) + 8 + settings.max_new_tokens <= limit:
-            continue
-        tokens = len(loaded.tokenizer(prompt.text).input_ids)
-        if tokens + settings.max_new_tokens > limit:
-            raise InputError(
-                f"prompt {prompt.index} has {tokens} tokens; with max_new_tokens={settings.max_new_tokens} that is "
-                f"more than the model's context of {limit} tokens. Shorten the prompt or ask for fewer new tokens."
-            )
-
-
 def run_of(
-    emitted: Sequence[Any], prompts: list[str], settings: Settings, ranks: list[RankRecord], is_partial: bool
+    emitted: Sequence[Any],
+    prompts: list[str | Conversation],
+    settings: Settings,
+    ranks: list[RankRecord],
+    is_partial: bool,
 ) -> Run:
     """The Run, from the job's events and what its ranks returned; partial where it was stopped.
 
@@ -286,8 +320,9 @@ def run_of(
         The job has ended but not every prompt has exactly one output.
     """
     batches = [event.value for event in emitted if isinstance(event.value, BatchDone)]
-    began = {event.rank for event in emitted if isinstance(event.value, ShareBegun)}
+    began = {event.rank: event.value for event in emitted if isinstance(event.value, ShareBegun)}
     taking_part = [record for record in ranks if record.rank in began]
+    first = next(iter(began.values()), None)
     run = Run.assemble(
         settings,
         prompts,
@@ -296,6 +331,9 @@ def run_of(
         world_size=len(began),
         machine=machine.describe(),
         out_of_memory=[event.value for event in emitted if isinstance(event.value, OutOfMemory)],
+        fallback=first.fallback if first else None,
+        generation_rules=first.rules if first else {},
+        unheeded_rules=first.unheeded_rules if first else {},
     )
     answered = sum(len(batch.outputs) for batch in batches)
     if not is_partial and not (run.is_complete and answered == ranks[0].gathered_prompts == len(prompts)):

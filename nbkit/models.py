@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbkit.embedded_models import BUILDERS
 from nbkit.errors import ModelError
 from nbkit.machine import emulates
+from nbkit.model_kind import check_is_causal
 from nbkit.prompt_tokens import PromptTokens
 from nbkit.weights_size import check_fits
 
@@ -24,6 +25,9 @@ EMBEDDED = tuple(BUILDERS)
 
 BUILD_BYTES = 1_000_000_000
 FROM_FOLDER: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+LONGEST_REASON = 300
+"""Characters of another library's message that are quoted."""
+
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
@@ -32,8 +36,10 @@ class LoadedModel:
     """A model in evaluation mode and its tokenizer, on one device.
 
     ``model`` is None where only the tokenizer and the configuration were asked for.
-    ``eos_token_ids`` end a sequence. ``prepared`` keeps, by name, what an engine has made
-    of the model and wants to find again at the next job.
+    ``generation_config`` is the model's own, its rules of generation among others; the one
+    that ``model`` has asks for nothing, so that transformers' ``generate`` does just what an
+    engine asks. ``eos_token_ids`` end a sequence. ``prepared`` keeps, by name, what an engine
+    has made of the model and wants to find again at the next job.
     """
 
     model: Any
@@ -42,6 +48,7 @@ class LoadedModel:
     dtype: str
     folder: Path
     config: Any
+    generation_config: Any
     eos_token_ids: tuple[int, ...]
     prompt_tokens: PromptTokens
     prepared: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +56,19 @@ class LoadedModel:
     @property
     def context_length(self) -> int | None:
         """The most tokens, prompt and output together, that the model takes; None if it does not say."""
-        return getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        config = self.config.get_text_config()
+        limit: int | None = getattr(config, "max_position_embeddings", None)
+        rope = getattr(config, "rope_parameters", None) or {}
+        # Dynamic NTK is there to go beyond it.
+        return int(limit * rope["factor"]) if limit and rope.get("rope_type") == "dynamic" else limit
+
+    @property
+    def pad_token_id(self) -> int:
+        """A token that a batch can be padded with: any that the model has, for it is masked."""
+        own = self.tokenizer.pad_token_id
+        candidates = [*([] if own is None else [own]), *self.eos_token_ids]
+        vocabulary = self.config.get_text_config().vocab_size
+        return next((token for token in candidates if 0 <= token < vocabulary), 0)
 
     @property
     def is_emulated(self) -> bool:
@@ -151,19 +170,19 @@ def load(
     dtype = resolve_dtype(dtype, device)
     folder = locate(name, dtype, on_wait)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **FROM_FOLDER)
         config = AutoConfig.from_pretrained(folder, **FROM_FOLDER)
+        check_is_causal(name, config)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **FROM_FOLDER)
+        generation_config = _generation_config(folder, config)
         model = _load_weights(name, folder, dtype, device) if with_weights else None
     except ModelError:
         raise
     # Any error: damaged files surface as whatever the parser at hand raises.
     except Exception as error:
         raise ModelError(
-            f"cannot load model {name!r} from {folder}: {type(error).__name__}: {error}. "
+            f"cannot load model {name!r} from {folder}: {type(error).__name__}: {_first_line(error)}. "
             "If its files are damaged, delete that folder and get them anew."
         ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -171,14 +190,15 @@ def load(
         dtype=dtype,
         folder=folder,
         config=config,
-        eos_token_ids=_eos_token_ids(folder, config, tokenizer),
+        generation_config=generation_config,
+        eos_token_ids=_eos_token_ids(generation_config, config, tokenizer),
         prompt_tokens=PromptTokens(tokenizer),
     )
 
 
 def _load_weights(name: str, folder: Path, dtype: str, device: torch.device) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     check_fits(name, folder, device, dtype)
     try:
@@ -198,17 +218,22 @@ def _load_weights(name: str, folder: Path, dtype: str, device: torch.device) -> 
         # transformers would fill them with random numbers.
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise ModelError(f"the weights of model {name!r} in {folder} are not complete: {missing} ... are missing.")
+    model.generation_config = GenerationConfig()
     return model.eval()
 
 
-def _eos_token_ids(folder: Path, config: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end a sequence: the model's own word, else its tokenizer's."""
+def _generation_config(folder: Path, config: Any) -> Any:
+    """The model's own, as transformers would give it to the model: its file's, else made of its config."""
     from transformers import GenerationConfig
 
-    try:
-        own = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-    except OSError:  # it has no such file
-        own = None
+    if (folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_model_config(config)
+
+
+def _eos_token_ids(generation_config: Any, config: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a sequence: the model's own word, else its tokenizer's."""
+    own = generation_config.eos_token_id
     for found in (own, getattr(config.get_text_config(), "eos_token_id", None), tokenizer.eos_token_id):
         if found is not None:
             return (found,) if isinstance(found, int) else tuple(found)
@@ -321,4 +346,5 @@ def _download(name: str, on_wait: Callable[[str], None]) -> Path:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no details"])[0]
+    line = (str(error).strip().splitlines() or ["no details"])[0]
+    return (line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "...").removesuffix(".")

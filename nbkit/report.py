@@ -66,7 +66,7 @@ def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit"
     ]
     for name, run in runs.items():
         sections.append(f"<h2>{html.escape(name)}</h2>")
-        if note := figures.memory_note(run):
+        if note := figures.run_note(run):
             sections.append(f"<p>{html.escape(note)}.</p>")
         for figure in (figures.run_timeline(run), figures.time_parts(run)):
             sections.append(figure.to_html(full_html=False, include_plotlyjs=False))
@@ -97,7 +97,7 @@ def html_table(rows: Iterable[Mapping[str, object]]) -> str:
 def text_table(run: Run, most: int) -> str:
     """An HTML table of the first ``most`` prompts with their outputs: model text is shown as text."""
     pairs = list(zip(run.prompts, run.outputs, strict=True))[:most]
-    rows = ({"prompt": prompt.strip(), "output": (output or "").strip()} for prompt, output in pairs)
+    rows = ({"prompt": str(prompt).strip(), "output": (output or "").strip()} for prompt, output in pairs)
     return html_table(rows)
 
 

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
 from nbkit.json_files import read_json
-from nbkit.records import BatchRecord, BatchTotals, LoadSample, OutOfMemory, Output, RankRecord
-from nbkit.settings import ARTICLE, Settings
+from nbkit.prompts import Conversation
+from nbkit.records import BatchRecord, BatchTotals, Fallback, LoadSample, OutOfMemory, Output, RankRecord
+from nbkit.settings import ARTICLE, IN_FLIGHT, Settings
 
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 4
-"""1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches."""
+SCHEMA_VERSION = 5
+"""1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches; before
+5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules."""
 BEFORE_SCHEMA_4 = ARTICLE
 """Settings that older files leave out meant the article's way."""
 PARTS = ("tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
@@ -40,10 +42,13 @@ class Run:
     0 and ``None``. ``world_size`` and ``ranks`` are those that took part.
     ``load_samples`` are there if a ``Monitor`` watched the run. ``out_of_memory`` tells of
     sequences that were begun anew, fewer at a time, because a rank's memory was too small.
+    ``fallback`` tells of another engine than the one asked for. ``generation_rules`` are what
+    the model's ``generation_config.json`` asks for and the outputs keep; ``unheeded_rules``
+    what it asks for beside that, where the settings decide instead or there is one beam.
     """
 
     settings: Settings
-    prompts: list[str]
+    prompts: list[str | Conversation]
     outputs: list[str | None]
     prompt_tokens: list[int]
     new_tokens: list[int]
@@ -55,17 +60,23 @@ class Run:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     load_samples: list[LoadSample] = field(default_factory=list)
     out_of_memory: list[OutOfMemory] = field(default_factory=list)
+    fallback: Fallback | None = None
+    generation_rules: dict[str, Any] = field(default_factory=dict)
+    unheeded_rules: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def assemble(
         cls,
         settings: Settings,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Conversation],
         finished: Sequence[tuple[BatchRecord, Sequence[Output]]],
         ranks: Sequence[RankRecord],
         world_size: int,
         machine: dict[str, Any],
         out_of_memory: Sequence[OutOfMemory] = (),
+        fallback: Fallback | None = None,
+        generation_rules: dict[str, Any] | None = None,
+        unheeded_rules: dict[str, Any] | None = None,
     ) -> Run:
         """Put the ranks' batches, in whatever order they came, into the prompts' order."""
         by_index = {output.index: output for _, outputs in finished for output in outputs}
@@ -82,12 +93,30 @@ class Run:
             world_size=world_size,
             machine=machine,
             out_of_memory=list(out_of_memory),
+            fallback=fallback,
+            generation_rules=generation_rules or {},
+            unheeded_rules=unheeded_rules or {},
         )
+
+    @property
+    def engine(self) -> str:
+        """The engine that generated: the one asked for, or the one fallen back to."""
+        return self.fallback.engine if self.fallback else self.settings.engine
+
+    @property
+    def engine_label(self) -> str:
+        """The engine as figures name it: one that was fallen back to beside the one asked for."""
+        return self.engine if self.fallback is None else f"{self.engine} (asked: {self.settings.engine})"
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether a sequence joined whenever another had ended, instead of batch after batch."""
+        return self.engine in IN_FLIGHT
 
     @property
     def batch_size(self) -> int:
         """Sequences decoded side by side on a rank: as asked for, or what ``auto`` became."""
-        asked = self.settings.prompts_a_batch
+        asked = 1 if self.engine == "simple" else self.settings.prompts_a_batch
         if isinstance(asked, int):
             return asked
         chosen = [rank.batch_size for rank in self.ranks] or [len(batch.indices) for batch in self.batches]
@@ -193,7 +222,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """One row of a comparison: what was asked and what it brought, units in the names."""
         return {
-            "engine": self.settings.engine,
+            "engine": self.engine_label,
             "workers": f"{self.world_size} of {self.ranks[0].world_size}" if self.idle_ranks else self.world_size,
             "batch size": self.batch_size,
             "schedule": f"{self.settings.split}, {self.settings.order.replace('_', ' ')}",
@@ -216,7 +245,7 @@ class Run:
         if of == "outputs":
             return pandas.DataFrame(
                 {
-                    "prompt": self.prompts,
+                    "prompt": [str(prompt) for prompt in self.prompts],
                     "output": self.outputs,
                     "prompt_tokens": self.prompt_tokens,
                     "new_tokens": self.new_tokens,
@@ -233,7 +262,8 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """The Run as plain dicts, lists, strings and numbers."""
-        return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
+        prompts = [p.to_list() if isinstance(p, Conversation) else p for p in self.prompts]
+        return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self), "prompts": prompts}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Run:
@@ -255,6 +285,9 @@ class Run:
             fields["settings"] = Settings(**(BEFORE_SCHEMA_4 if version < 4 else {}) | fields["settings"])
             fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
             fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
+            fields["prompts"] = [p if isinstance(p, str) else Conversation.of(p) for p in fields["prompts"]]
+            if fields.get("fallback"):
+                fields["fallback"] = Fallback(**fields["fallback"])
             fields["out_of_memory"] = [OutOfMemory(**o) for o in fields.get("out_of_memory", [])]
             fields["load_samples"] = [LoadSample(**s) for s in fields.get("load_samples", [])]
             if "prompt_tokens" not in fields:

@@ -20,8 +20,16 @@ QUANTIZATIONS = ("none", "int8", "int4")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SPLITS = ("static", "dynamic")
 ORDERS = ("as_given", "by_length")
+SPECIAL_TOKENS = ("auto", "add", "none")
 DEFAULT_MODEL = "smollm2-135m"
-CHOICES = {"engine": ENGINES, "dtype": DTYPES, "quantization": QUANTIZATIONS, "split": SPLITS, "order": ORDERS}
+CHOICES = {
+    "engine": ENGINES,
+    "dtype": DTYPES,
+    "quantization": QUANTIZATIONS,
+    "split": SPLITS,
+    "order": ORDERS,
+    "special_tokens": SPECIAL_TOKENS,
+}
 WHOLE = {"max_new_tokens": 1, "top_k": 0, "seed": 0, "pad_to_multiple_of": 1}
 """Fields that are whole numbers, and the least that each may be."""
 
@@ -73,6 +81,10 @@ class Settings:
         they are the same whatever the batch and the rank.
     stop : sequence of str
         An output ends before the first of these strings that it comes to.
+    special_tokens : {"auto", "add", "none"}
+        Of prompts that are strings: whether the tokenizer adds its own, such as BOS. ``auto``
+        adds them, but no second BOS to a text that begins with it, as one that a chat
+        template has made does. A conversation has just those of the model's template.
     pad_to_multiple_of : int
         Batched prompts are padded to a multiple of this many tokens, at least 1.
     ignore_eos : bool
@@ -101,6 +113,7 @@ class Settings:
     top_k: int = 0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    special_tokens: str = "auto"
     pad_to_multiple_of: int = 8
     ignore_eos: bool = False
     tokenize_first: bool = False

@@ -58,7 +58,7 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
     if not any(run.is_complete for run in sweep.runs):
         raise InputError("nothing of this sweep is measured yet; run it first.")
     said = [line for own in points_by_series(sweep.runs).values() for line in explain_all(own)]
-    notes = [(each, figures.memory_note(each.run)) for each in sweep.measurements]
+    notes = [(each, figures.run_note(each.run)) for each in sweep.measurements]
     said += [f"{each.point.label}, repeat {each.repeat}: {note}." for each, note in notes if note]
     sections = [html_table(sweep.summary_rows())]
     # Each once: series of one engine may have the same reason to be left out.
@@ -72,4 +72,4 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
 
 def _schedule(run: Run) -> tuple[str, ...]:
     asked = run.settings
-    return asked.engine, resolved_dtype(run), asked.split, asked.order.replace("_", " ")
+    return run.engine_label, resolved_dtype(run), asked.split, asked.order.replace("_", " ")

@@ -14,6 +14,7 @@ from difflib import SequenceMatcher
 from itertools import takewhile
 from typing import Literal
 
+from nbkit.prompts import Conversation
 from nbkit.run import Run
 
 Kind = Literal["same", "removed", "added"]
@@ -81,7 +82,7 @@ def compare_outputs(first: Run, second: Run) -> OutputComparison:
     texts = [(i, first.outputs[i], second.outputs[j]) for i, j in matched]
     comparable = [(i, own, other) for i, own, other in texts if own is not None and other is not None]
     differences = [
-        OutputDifference(i, first.prompts[i], own, other, _words_in_common(own, other))
+        OutputDifference(i, str(first.prompts[i]), own, other, _words_in_common(own, other))
         for i, own, other in comparable
         if own != other
     ]
@@ -117,6 +118,7 @@ def _settings_used(run: Run) -> dict[str, object]:
     nodes = [rank.node for rank in run.ranks] or [str(run.machine.get("node", ""))]
     return {
         **dataclasses.asdict(run.settings),
+        "engine": run.engine_label,
         "batch_size": run.batch_size,
         "dtype": _each_once([rank.dtype for rank in run.ranks] or [run.settings.dtype]),
         "workers": run.world_size,
@@ -130,11 +132,13 @@ def _each_once(names: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def _matched_prompts(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[int, int]]:
+def _matched_prompts(
+    first: Sequence[str | Conversation], second: Sequence[str | Conversation]
+) -> Iterator[tuple[int, int]]:
     """Indices of equal prompts, in the first list and in the second."""
     in_place = {i for i, (own, other) in enumerate(zip(first, second, strict=False)) if own == other}
     yield from ((i, i) for i in in_place)
-    left: defaultdict[str, deque[int]] = defaultdict(deque)
+    left: defaultdict[str | Conversation, deque[int]] = defaultdict(deque)
     for j, prompt in enumerate(second):
         if j not in in_place:
             left[prompt].append(j)

@@ -209,11 +209,11 @@ def resolved_dtype(run: Run) -> str:
 def _one_kind(runs: Sequence[Run]) -> tuple[str, str]:
     if not any(run.batches for run in runs):
         raise InputError("there are no finished batches to fit a cost model to; run a sweep first.")
-    for engine in {run.settings.engine for run in runs if run.settings.is_in_flight}:
+    for engine in {run.engine for run in runs if run.is_in_flight}:
         raise InputError(
             f"a cost model is of batches, and {engine} has none: its sequences join one by one. Take runs of batched."
         )
-    kinds = {(run.settings.model, run.settings.engine, resolved_dtype(run)) for run in runs}
+    kinds = {(run.settings.model, run.engine, resolved_dtype(run)) for run in runs}
     if len(kinds) > 1:
         listed = "; ".join(", ".join(kind) for kind in sorted(kinds))
         raise InputError(f"a cost model is fitted to runs of one model, engine and dtype, not of several: {listed}.")

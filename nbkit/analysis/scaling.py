@@ -169,11 +169,22 @@ def explain_all(points: Sequence[ScalingPoint]) -> list[str]:
 
 def kind(run: Run) -> str:
     """What a cost model is fitted to: a run's model, engine and dtype, in words."""
-    return f"{run.settings.model}, {run.settings.engine}, {resolved_dtype(run)}"
+    return f"{run.settings.model}, {run.engine}, {resolved_dtype(run)}"
 
 
 _CHOICES = (
-    *("engine", "dtype", "quantization", "schedule", "token budget", "new tokens", "end", "sampling", "stop"),
+    *(
+        "engine",
+        "dtype",
+        "quantization",
+        "schedule",
+        "token budget",
+        "new tokens",
+        "end",
+        "sampling",
+        "stop",
+        "special tokens",
+    ),
     *("padding", "tokenising", "model", "prompts"),
 )
 
@@ -181,9 +192,9 @@ _CHOICES = (
 def _choices(run: Run) -> dict[str, str]:
     """Every setting in words. A batch size that is found by itself differs between ranks, so it stays ``auto``."""
     asked = run.settings
-    batch = "" if asked.engine == "simple" else f", batch size {asked.batch_size}"
+    batch = "" if run.engine == "simple" else f", batch size {asked.batch_size}"
     return {
-        "engine": f"{asked.engine}{batch}",
+        "engine": f"{run.engine_label}{batch}",
         "dtype": resolved_dtype(run),
         "quantization": "not quantised" if asked.quantization == "none" else asked.quantization,
         "schedule": f"{asked.split}, {asked.order.replace('_', ' ')}",
@@ -191,6 +202,7 @@ def _choices(run: Run) -> dict[str, str]:
         "new tokens": f"{asked.max_new_tokens} new tokens",
         "end": "past the end" if asked.ignore_eos else "to the end",
         "sampling": _sampling(asked),
+        "special tokens": f"special tokens {asked.special_tokens}",
         "stop": f"stop at {', '.join(map(repr, asked.stop))}" if asked.stop else "no stop strings",
         "padding": f"padded to {asked.pad_to_multiple_of}",
         "tokenising": "tokenised first" if asked.tokenize_first else "tokenised as it goes",
@@ -207,7 +219,7 @@ def _sampling(asked: Settings) -> str:
 
 def _place(run: Run) -> tuple[object, ...]:
     asked = run.settings
-    places = (ENGINES.index(asked.engine), SPLITS.index(asked.split), ORDERS.index(asked.order))
+    places = (ENGINES.index(run.engine), SPLITS.index(asked.split), ORDERS.index(asked.order))
     return asked.model, places[0], run.batch_size, resolved_dtype(run), *places[1:], asked.max_new_tokens
 
 

@@ -17,6 +17,7 @@ from nbkit.errors import JobCancelled, NbkitError
 from nbkit.figures import headline_with_note
 from nbkit.monitor import Monitor
 from nbkit.progress import RunProgress
+from nbkit.prompts import Conversation, PromptLike
 from nbkit.run import Run
 from nbkit.settings import Settings
 from nbkit.workers import Emitted, Job, Log, Workers
@@ -47,7 +48,9 @@ class Explore(Dashboard):
         The runs so far, stopped ones included; of those that are not pinned, the newest 20.
     """
 
-    def __init__(self, workers: Workers | None = None, prompts: Sequence[str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, workers: Workers | None = None, prompts: Sequence[PromptLike] | None = None, **settings: Any
+    ) -> None:
         asked = Settings.of(**settings)
         super().__init__(workers)
         self._controls = Controls(asked, self._workers.slider, self._on_change)
@@ -134,7 +137,7 @@ class Explore(Dashboard):
             self._monitor = Monitor()
         self._monitor.watch(workers)
 
-    def _generate(self, workers: Workers, prompts: list[str], settings: Settings) -> None:
+    def _generate(self, workers: Workers, prompts: list[str | Conversation], settings: Settings) -> None:
         self._job = job = workers.submit_generate(prompts, settings)
         self._stop_button.disabled = False
         self._view.begin(workers.world_size, settings)
@@ -161,7 +164,7 @@ class Explore(Dashboard):
             self._view.finish(run)
             self._history.add(run)
 
-    def _follow(self, job: Job, progress: RunProgress, prompts: list[str]) -> None:
+    def _follow(self, job: Job, progress: RunProgress, prompts: list[str | Conversation]) -> None:
         """Take every event as it comes; redraw at the first tokens, and then a few times a second."""
         next_drawing_s = 0.0
         for event in job.events(timeout=REDRAW_EVERY_S):
@@ -178,7 +181,7 @@ class Explore(Dashboard):
                 next_drawing_s = time.monotonic() + max(REDRAW_EVERY_S, drawing_s / REDRAW_SHARE)
         self._draw(job, progress, prompts)
 
-    def _draw(self, job: Job, progress: RunProgress, prompts: list[str]) -> None:
+    def _draw(self, job: Job, progress: RunProgress, prompts: list[str | Conversation]) -> None:
         if self._background.is_outdated:
             return
         if progress.has_begun:

@@ -12,6 +12,7 @@ from nbkit.dashboards.live_figure import LiveFigure
 from nbkit.dashboards.panel import TWO_COLUMNS, Panel
 from nbkit.figures.style import SINCE_BEGIN
 from nbkit.progress import RankProgress, RunProgress
+from nbkit.prompts import Conversation
 from nbkit.records import BatchTotals, LoadSample
 from nbkit.report import text_table
 from nbkit.run import Run
@@ -70,7 +71,9 @@ class LiveView:
         self._latency.show(figures.latency_points([], 0.0, world_size), "Latency of each batch")
         self._draw(self._load, lambda: self._show_load([], 0.0))
 
-    def show(self, progress: RunProgress, prompts: Sequence[str], samples: Sequence[LoadSample]) -> None:
+    def show(
+        self, progress: RunProgress, prompts: Sequence[str | Conversation], samples: Sequence[LoadSample]
+    ) -> None:
         """Draw how far a run is that has begun; ``samples`` are on its job's clock."""
         begin_s, ranks = progress.begin_s or 0.0, range(self._world_size)
         now = {"computed tokens/s": f"{progress.tokens_per_second:.0f}"}
@@ -97,7 +100,7 @@ class LiveView:
     def finish(self, run: Run) -> None:
         """Draw a run that has ended, or was stopped."""
         self._draw(self._numbers, lambda: self._finish_numbers(run))
-        title = f"{run.settings.engine}: {run.tokens_per_second:.0f} tokens/s overall"
+        title = f"{run.engine_label}: {run.tokens_per_second:.0f} tokens/s overall"
         self._draw(self._throughput, lambda: self._throughput.show(self._throughput.arrays, title))
         self._draw(self._timeline, lambda: self._finish_timeline(run))
         self._draw(
@@ -150,10 +153,10 @@ class LiveView:
         bars = figures.timeline_bars(run.batches, run.begin_s, run.ranks)
         self._timeline.show(list(bars.values()), f"Batches of each rank: {run.wall_s:.1f} s")
 
-    def _show_streams(self, progress: RunProgress, prompts: Sequence[str]) -> None:
+    def _show_streams(self, progress: RunProgress, prompts: Sequence[str | Conversation]) -> None:
         ranks = [rank for rank in range(self._world_size) if progress.ranks[rank].streamed][:STREAMING_RANKS]
         lines = [
-            _stream(rank, prompts[streamed.index], streamed.index, streamed.text)
+            _stream(rank, str(prompts[streamed.index]), streamed.index, streamed.text)
             for rank in ranks
             for streamed in progress.ranks[rank].streamed[: 1 if self._world_size > 2 else None]
         ]

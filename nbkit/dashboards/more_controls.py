@@ -11,7 +11,7 @@ import ipywidgets
 from nbkit.dashboards.field import Field, checkbox, count, dropdown, fraction_slider, lines
 from nbkit.dashboards.panel import control_grid
 from nbkit.dashboards.workers_control import slider
-from nbkit.settings import IN_FLIGHT, QUANTIZATIONS, Settings
+from nbkit.settings import IN_FLIGHT, QUANTIZATIONS, SPECIAL_TOKENS, Settings
 
 MOST_TEMPERATURE = 2.0
 LEAST_TOP_P = 0.05
@@ -38,6 +38,7 @@ class MoreControls:
         self._top_k = count("top-k", settings.top_k)
         self._seed = count("seed", settings.seed)
         self._stop = lines("stop", stop_text(settings.stop), r"\n stands for a line break")
+        self._special_tokens = dropdown("special tokens", SPECIAL_TOKENS, settings.special_tokens)
         self._padding = slider("pad to", settings.pad_to_multiple_of, MOST_PADDING)
         self._ignore_eos = checkbox("ignore end", settings.ignore_eos)
         self._tokenize_first = checkbox("tokenise first", settings.tokenize_first)
@@ -48,6 +49,7 @@ class MoreControls:
             Field(self._seed, "Of the draws.", self._why_no_draws),
             Field(self._quantization, "Weights of linear layers in fewer bits.", self._why_no_quantization),
             Field(self._token_budget, "Tokens side by side on a worker; 0: no limit.", self._why_no_budget),
+            Field(self._special_tokens, "The tokenizer's own, such as BOS; auto: none twice."),
             Field(self._padding, "Tokens: padded to a multiple of this.", self._why_no_padding),
             Field(self._ignore_eos, "Go on past the end of a text: equal work."),
             Field(self._tokenize_first, "Before the timed part instead of in it."),
@@ -71,6 +73,7 @@ class MoreControls:
             "top_k": self._top_k.value,
             "seed": self._seed.value,
             "stop": stop_strings(self._stop.value),
+            "special_tokens": self._special_tokens.value,
             "pad_to_multiple_of": self._padding.value,
             "ignore_eos": self._ignore_eos.value,
             "tokenize_first": self._tokenize_first.value,

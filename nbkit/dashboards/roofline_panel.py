@@ -101,6 +101,6 @@ def _medians(runs: Sequence[Run]) -> dict[str, Run]:
     alike: dict[str, list[Run]] = {}
     for run in runs:
         if any(batch.steps > 1 for batch in run.batches):
-            alike.setdefault(f"{run.settings.engine} {run.batch_size}", []).append(run)
+            alike.setdefault(f"{run.engine} {run.batch_size}", []).append(run)
     ordered = {name: sorted(own, key=lambda run: run.wall_s) for name, own in sorted(alike.items())}
     return {name: own[(len(own) - 1) // 2] for name, own in list(ordered.items())[:MOST_POINTS]}

@@ -100,5 +100,5 @@ def _set_quietly(control: ipywidgets.Widget, value: object, observer: Callable[[
 
 
 def _name(number: int, run: Run) -> str:
-    batch = "" if run.settings.engine == "simple" else f" {run.batch_size}"
-    return f"{number}: {run.settings.engine}{batch}, {run.world_size}w"
+    batch = "" if run.engine == "simple" else f" {run.batch_size}"
+    return f"{number}: {run.engine}{batch}, {run.world_size}w"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ipywidgets
@@ -17,6 +17,7 @@ from nbkit.dashboards.sweep_results import SweepResults, title
 from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel
 from nbkit.durations import duration
 from nbkit.errors import InputError, NbkitError
+from nbkit.prompts import Conversation
 from nbkit.run import Run
 from nbkit.sweep import Grid, Step, Sweep, SweepRunner, resume_or_begin
 from nbkit.workers import Workers
@@ -119,16 +120,16 @@ class Scaling(Dashboard):
             self._run_button.disabled = self._load_button.disabled = False
             self._offer_machines()
 
-    def _to_go_on_with(self, grid: Grid, prompts: list[str]) -> Sweep:
+    def _to_go_on_with(self, grid: Grid, prompts: Sequence[str | Conversation]) -> Sweep:
         """What is shown, if it asks for the same and no file does; else the file's sweep, or a new one."""
         shown = self.sweep
         if (
             shown is not None
             and not Path(self._path.value).exists()
-            and (shown.grid, shown.prompts) == (grid, prompts)
+            and (shown.grid, shown.prompts) == (grid, list(prompts))
         ):
             return shown
-        return resume_or_begin(self._path.value, grid, prompts)
+        return resume_or_begin(self._path.value, grid, list(prompts))
 
     def _show_step(self, step: Step) -> None:
         self.sweep = step.sweep

@@ -11,7 +11,7 @@ from nbkit.dashboards.panel import control_grid
 from nbkit.dashboards.workers_control import CONTROL, LABEL_WIDTH, slider
 from nbkit.doctor import engine_label
 from nbkit.models import EMBEDDED
-from nbkit.prompts import first_lines
+from nbkit.prompts import Conversation, first_lines
 from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
 from nbkit.sweep import Grid, Sweep, whole_numbers
 
@@ -24,7 +24,7 @@ class SweepControls:
     """Widgets that become a ``Grid`` and its prompts."""
 
     def __init__(self, sweep: Sweep | None = None) -> None:
-        self._prompts_given: list[str] | None = None
+        self._prompts_given: list[str | Conversation] | None = None
         self._ranks = _text("ranks")
         self._batch_sizes = _text("batch sizes")
         self._engines = _Ticks("engines", ENGINES, engine_label)
@@ -99,7 +99,7 @@ class SweepControls:
             seed=self._seed,
         )
 
-    def prompts(self) -> list[str]:
+    def prompts(self) -> Sequence[str | Conversation]:
         """The prompts of the sweep."""
         return self._prompts_given or first_lines(self._prompts.value)
 

@@ -15,18 +15,30 @@ from nbkit.settings import Settings
 
 if TYPE_CHECKING:
     from nbkit.engines.in_flight import SequencePool
+    from nbkit.engines.sampling import NextTokens
 
-READS_FOLDER = ("vllm", "openvino")
-"""Engines that load the weights themselves."""
+LIBRARIES = ("vllm", "openvino")
+"""Engines of other libraries: they load the weights themselves and choose the tokens."""
 
 
-def make_engine(settings: Settings, loaded: LoadedModel, batch_size: int) -> Engine:
+def make_engine(
+    settings: Settings,
+    loaded: LoadedModel,
+    batch_size: int,
+    *,
+    pads: bool = True,
+    chooser: NextTokens | None = None,
+) -> Engine:
     """The engine that ``settings.engine`` names, on a loaded model.
 
     Parameters
     ----------
     batch_size : int
         Sequences decoded side by side at most: the settings' own, or what ``auto`` became.
+    pads : bool
+        Whether ``batched`` pads prompts of other lengths or has each length in batches of its own.
+    chooser : NextTokens, optional
+        Chooses the next tokens in the engines that have logits; as a rule a ``Sampler``.
 
     Raises
     ------
@@ -34,29 +46,38 @@ def make_engine(settings: Settings, loaded: LoadedModel, batch_size: int) -> Eng
         The engine's package is not installed, or the engine cannot run this model.
     """
     # Imported here: the notebook, too, imports this package, to read what engines send; torch it can do without.
-    if settings.engine == "simple":
-        from nbkit.engines.simple import SimpleEngine
+    if settings.engine in LIBRARIES:
+        from nbkit.engines.generation_rules import check_rules_are_kept
+        from nbkit.engines.in_flight import InFlightEngine
 
-        return SimpleEngine(settings, loaded, batch_size=1)
-    if settings.engine == "batched":
-        from nbkit.engines.batched import BatchedEngine
+        check_rules_are_kept(settings.engine, settings, loaded)
+        return InFlightEngine(settings, loaded, _library_pool(settings, loaded, batch_size))
+    from nbkit.engines.sampling import Sampler
 
-        return BatchedEngine(settings, loaded, batch_size)
+    chooser = chooser or Sampler(settings, loaded)
+    if settings.engine in ("simple", "batched"):
+        from nbkit.engines.timed_generate import TimedGenerateEngine
+
+        is_batched = settings.engine == "batched"
+        multiple = settings.pad_to_multiple_of if is_batched and pads else None
+        return TimedGenerateEngine(settings, loaded, batch_size if is_batched else 1, chooser, multiple)
     from nbkit.engines.in_flight import InFlightEngine
 
-    return InFlightEngine(settings, loaded, _make_pool(settings, loaded, batch_size))
+    return InFlightEngine(settings, loaded, _own_pool(settings, loaded, batch_size, chooser))
 
 
-def _make_pool(settings: Settings, loaded: LoadedModel, capacity: int) -> SequencePool:
-    # Imported here: each of the others loads a library that not everybody has.
+def _own_pool(settings: Settings, loaded: LoadedModel, capacity: int, chooser: NextTokens) -> SequencePool:
     if settings.engine == "compiled":
         from nbkit.engines.compiled import CompiledPool
 
-        return CompiledPool(settings, loaded, capacity)
-    if settings.engine == "continuous":
-        from nbkit.engines.continuous import ContinuousPool
+        return CompiledPool(settings, loaded, capacity, chooser)
+    from nbkit.engines.continuous import ContinuousPool
 
-        return ContinuousPool(settings, loaded, capacity)
+    return ContinuousPool(settings, loaded, capacity, chooser)
+
+
+def _library_pool(settings: Settings, loaded: LoadedModel, capacity: int) -> SequencePool:
+    # Imported here: each loads a library that not everybody has.
     if settings.engine == "vllm":
         from nbkit.engines.vllm_pool import VllmPool
 
@@ -67,7 +88,7 @@ def _make_pool(settings: Settings, loaded: LoadedModel, capacity: int) -> Sequen
 
 
 __all__ = [
-    "READS_FOLDER",
+    "LIBRARIES",
     "BatchDone",
     "Engine",
     "Prompt",

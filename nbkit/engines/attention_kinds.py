@@ -8,7 +8,7 @@ from nbkit.models import LoadedModel
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-def check_attention(engine: str, loaded: LoadedModel) -> None:
+def check_attention(loaded: LoadedModel) -> None:
     """Refuse a model whose layers such an engine cannot serve.
 
     Raises
@@ -19,7 +19,4 @@ def check_attention(engine: str, loaded: LoadedModel) -> None:
     kinds = set(getattr(loaded.config.get_text_config(), "layer_types", None) or ()) - {FULL, SLIDING}
     if kinds or not getattr(loaded.model, "_supports_attention_backend", False):
         found = f"has layers of {', '.join(sorted(kinds))}" if kinds else "computes attention in a way of its own"
-        raise InputError(
-            f"engine {engine!r} knows full and sliding attention, and {type(loaded.model).__name__} {found}; "
-            "take engine='batched'."
-        )
+        raise InputError(f"it knows full and sliding attention only, and {type(loaded.model).__name__} {found}.")

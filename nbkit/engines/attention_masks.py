@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 
 from nbkit.engines.attention_kinds import FULL, SLIDING
 
+MASKS_BY_ITSELF = ("sdpa",)
+"""Implementations of attention that take no mask for a causal one; the others, eager ones first, for none at all."""
+
 
 class AttentionMasks:
     """What each token may attend to, as numbers that are added to the scores: 0 or minus infinity.
 
     A bool mask would be turned into such numbers in every layer anew.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Its config tells which layers have a window, and its attention whether it masks by itself.
     """
 
-    def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        self._window: int | None = getattr(config, "sliding_window", None)
-        self._by_layer = getattr(config, "layer_types", None) is not None and SLIDING in config.layer_types
+    def __init__(self, model: Any, dtype: torch.dtype, device: torch.device) -> None:
+        config = model.config.get_text_config()
+        kinds = getattr(config, "layer_types", None)
+        self._by_layer = SLIDING in (kinds or ())
+        self._window = config.sliding_window if self._by_layer or (kinds is None and _has_window(model)) else None
+        self._masks_by_itself = config._attn_implementation in MASKS_BY_ITSELF
         self._dtype = dtype
         self._device = device
 
     def of_prompts(self, width: int) -> Any:
-        """For prompts of ``width`` tokens, shape (1, 1, width, width); None where plain causal attention will do."""
-        if self._window is None or width <= self._window:
+        """For prompts of ``width`` tokens, shape (1, 1, width, width); None where the model masks causally itself."""
+        if self._masks_by_itself and (self._window is None or width <= self._window):
             return {FULL: None, SLIDING: None} if self._by_layer else None
         return self._masks(torch.arange(width, device=self._device)[None, :, None], width)
 
@@ -42,3 +54,13 @@ class AttentionMasks:
     def _added(self, may_attend: torch.Tensor) -> torch.Tensor:
         added = torch.zeros(may_attend.shape, dtype=self._dtype, device=self._device)
         return added.masked_fill_(~may_attend, -torch.inf)[:, None]
+
+
+def _has_window(model: Any) -> bool:
+    """Whether all layers have a window: the config names one, and the model's code makes masks for it.
+
+    Without ``layer_types`` a config may keep a number that no layer uses.
+    """
+    code = sys.modules[type(model.base_model).__module__]
+    has_number = getattr(model.config.get_text_config(), "sliding_window", None) is not None
+    return has_number and hasattr(code, "create_sliding_window_causal_mask")

@@ -23,7 +23,7 @@ from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
 from nbkit.engines.quantized_linear import quantized_copy
-from nbkit.engines.sampling import Sampler
+from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.engines.slot_cache import SlotCache
 from nbkit.models import LoadedModel
@@ -41,6 +41,7 @@ class _Sequence:
     """A sequence in a slot: ``position`` is where its last token goes in the cache."""
 
     index: int
+    prompt: list[int]
     position: int
     last: int
     tokens: list[int] = field(default_factory=list)
@@ -76,8 +77,8 @@ class CompiledPool:
 
     joins_cheaply = False
 
-    def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int) -> None:
-        check_attention("compiled", loaded)
+    def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int, chooser: NextTokens) -> None:
+        check_attention(loaded)
         self._settings = settings
         self._device = loaded.device
         self._model = prepared_model(loaded, settings.quantization)
@@ -85,11 +86,12 @@ class CompiledPool:
         self._dtype = getattr(torch, loaded.dtype)
         config = loaded.config.get_text_config()
         self._layers = config.num_hidden_layers
-        self._masks = AttentionMasks(config, self._dtype, loaded.device)
+        self._masks = AttentionMasks(self._model, self._dtype, loaded.device)
         self._cache_name = _cache_argument(self._model)
-        self._is_on_gpu = self._looks_ahead = loaded.device.type == "cuda"
+        self._is_on_gpu = loaded.device.type == "cuda"
+        self._looks_ahead = self._is_on_gpu and not chooser.looks_back
         self._decoder = self._fused() if self._is_on_gpu else self._model
-        self._sampler = Sampler(settings)
+        self._chooser = chooser
         self._end = SequenceEnd(settings, loaded)
         self._joining: list[tuple[int, list[int]]] = []
         self._active: list[_Sequence] = []
@@ -144,7 +146,7 @@ class CompiledPool:
             use_cache=True,
             **{self._cache_name: cache.for_model},
         )
-        self._active += [_Sequence(index, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
+        self._active += [_Sequence(index, tokens, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
         del self._joining[: len(joining)]
 
     def _decode(self) -> Step:
@@ -190,9 +192,7 @@ class CompiledPool:
             logits = self._replay(tokens, positions, length)
         else:
             logits = self._forward(tokens, positions, length)
-        counts = [len(sequence.tokens) + new for sequence in active]
-        chosen = self._sampler.choose(logits, [sequence.index for sequence in active], counts)
-        return _Launched(active, chosen, positions)
+        return _Launched(active, self._chooser.choose(logits, active, ahead=new), positions)
 
     def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> torch.Tensor:
         """Logits (n, vocabulary) after one token (n,) for each of the first n slots, at its position (n,)."""
@@ -242,7 +242,7 @@ class CompiledPool:
             if reason is None:
                 continue
             finished.append(Finished(sequence.index, sequence.tokens, reason))
-            self._sampler.forget(sequence.index)
+            self._chooser.forget(sequence.index)
             last = self._active.pop()
             if last is not sequence:
                 assert self._cache is not None

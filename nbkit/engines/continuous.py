@@ -24,7 +24,7 @@ from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_availa
 from nbkit.engines.attention_kinds import check_attention
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.model_twin import twin_of
-from nbkit.engines.sampling import Sampler
+from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
@@ -70,13 +70,13 @@ class ContinuousPool:
 
     joins_cheaply = True
 
-    def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int) -> None:
+    def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int, chooser: NextTokens) -> None:
         _check_version(transformers.__version__)
-        check_attention("continuous", loaded)
+        check_attention(loaded)
         self._settings = settings
         self._loaded = loaded
         self._model = _paged_model(loaded)
-        self._sampler = Sampler(settings)
+        self._chooser = chooser
         self._end = SequenceEnd(settings, loaded)
         self._sequences: dict[int, _Sequence] = {}
         self._joining: list[_Sequence] = []
@@ -119,7 +119,7 @@ class ContinuousPool:
             if not is_over:
                 self._batching.cancel(index)
             finished.append(Finished(index, sequence.tokens, reason))
-            self._sampler.forget(index)
+            self._chooser.forget(index)
             del self._sequences[index]
         return Step(finished, first, is_prefill=is_prefill, compile_s=compile_s)
 
@@ -134,7 +134,7 @@ class ContinuousPool:
                 positions = max(positions, int(GROWTH * self._batching.positions))
             # Gone before the next is made: there may not be memory for both.
             self._batching = None
-            draws = None if self._sampler.is_greedy else _Draws(self._sampler, self._sequences)
+            draws = None if self._chooser.is_plain else _Draws(self._chooser, self._sequences)
             self._batching = _Batching(self._model, self._settings, self._loaded, self.capacity, positions, draws)
             compile_s = self._batching.warm_up()
             self._joining = list(self._sequences.values())
@@ -161,7 +161,7 @@ class _Batching:
         self._model = model
         self._most = settings.max_new_tokens
         self._eos = NO_EOS if settings.ignore_eos else list(loaded.eos_token_ids) or NO_EOS
-        config = _config(model, sequences, positions, is_greedy=draws is None)
+        config = _config(model, sequences, positions, is_plain=draws is None)
         on_gpu = [loaded.device] if loaded.device.type == "cuda" else []
         # It sets torch's seed for the whole process.
         with torch.random.fork_rng(on_gpu):
@@ -211,12 +211,12 @@ class _Batching:
 
 
 class _Draws(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
-    """Gives continuous batching the sampler's choice: every other token's logit is minus infinity."""
+    """Gives continuous batching the choice of a ``NextTokens``: every other token's logit is minus infinity."""
 
-    def __init__(self, sampler: Sampler, sequences: Mapping[int, _Sequence]) -> None:
+    def __init__(self, chooser: NextTokens, sequences: Mapping[int, _Sequence]) -> None:
         super().__init__(LogitsProcessorList())
         self.do_processing = True
-        self._sampler = sampler
+        self._chooser = chooser
         self._sequences = sequences
         self._rows: list[int] = []
 
@@ -230,14 +230,13 @@ class _Draws(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
         rows = len(self._rows)
         if rows == 0:
             return scores
-        positions = [len(self._sequences[index].tokens) for index in self._rows]
-        chosen = self._sampler.choose(scores[:rows], self._rows, positions)
+        chosen = self._chooser.choose(scores[:rows], [self._sequences[index] for index in self._rows])
         scores[:rows] = -torch.inf
         scores[:rows].scatter_(-1, chosen[:, None], 0.0)
         return scores
 
 
-def _config(model: Any, sequences: int, positions: int, is_greedy: bool) -> ContinuousBatchingConfig:
+def _config(model: Any, sequences: int, positions: int, is_plain: bool) -> ContinuousBatchingConfig:
     """What transformers' manager is told: memory for these sequences, instead of all that is free."""
     is_flash = "flash" in model.config._attn_implementation
     page = FLASH_PAGE_POSITIONS if is_flash else PAGE_POSITIONS
@@ -253,9 +252,9 @@ def _config(model: Any, sequences: int, positions: int, is_greedy: bool) -> Cont
         "allow_block_sharing": False,
         # It would hand out a step's tokens after the next has begun.
         "use_async_batching": False,
-        # The sampler decides on the host, which a graph cannot hold. Without one a step takes 70 ms
+        # What is not plain is decided on the host, which a graph cannot hold. Without one a step takes 70 ms
         # on an H100 whatever the batch; transformers by itself captures none without flash attention.
-        "use_cuda_graph": is_greedy and model.device.type == "cuda",
+        "use_cuda_graph": is_plain and model.device.type == "cuda",
         # Of use with tensor parallelism only, and it sets an environment variable.
         "disable_nccl_graph_mixing": False,
         "auto_switch_to_flash": False,

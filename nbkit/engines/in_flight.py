@@ -14,6 +14,7 @@ from typing import Protocol
 
 from nbkit.engines.device_memory import PeakMemory
 from nbkit.engines.memory_limit import free_memory, is_out_of_memory
+from nbkit.engines.prompt_check import encoded
 from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
 from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
@@ -292,7 +293,7 @@ class _Flight:
             if drawn is None:
                 return False
             taken_s = self._watch.elapsed_s
-            ids = self._loaded.prompt_tokens.of([prompt.text for prompt in drawn])
+            ids = encoded(drawn, self._loaded, self._settings)
             stretch.tokenize_s += self._watch.elapsed_s - taken_s
             self._waiting.extend(_Sequence(p, tokens, taken_s) for p, tokens in zip(drawn, ids, strict=True))
         budget = self._settings.token_budget

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from nbkit.engines.packed_linear import LinearLike
+
 SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names, in transformers' models, of layers that one module calls with the same input, the first of them first."""
 
@@ -25,13 +27,13 @@ def merge_linear_layers(model: Any) -> None:
             layers: list[Any] = [getattr(parent, name, None) for name in names]
             if _can_merge(layers):
                 merged = _Merged(layers)
-                for place, name in enumerate(names):
-                    setattr(parent, name, _Part(merged, place))
+                for place, (name, layer) in enumerate(zip(names, layers, strict=True)):
+                    setattr(parent, name, _Part(layer, merged, place))
 
 
 def _can_merge(layers: list[Any]) -> bool:
     """Whether all are linear layers, all with a bias or none, with weights in no class of their own (quantised)."""
-    if not all(isinstance(layer, nn.Linear) and type(layer.weight.data) is torch.Tensor for layer in layers):
+    if not all(type(layer) is nn.Linear and type(layer.weight.data) is torch.Tensor for layer in layers):
         return False
     return len({layer.bias is None for layer in layers}) == 1
 
@@ -49,11 +51,11 @@ class _Merged:
             layer.weight.data = part
 
 
-class _Part(nn.Module):
+class _Part(LinearLike):
     """One of the layers: the first called computes for all."""
 
-    def __init__(self, merged: _Merged, place: int) -> None:
-        super().__init__()
+    def __init__(self, linear: nn.Linear, merged: _Merged, place: int) -> None:
+        super().__init__(linear)
         self._merged = merged
         self._place = place
 

@@ -19,17 +19,31 @@ PACKED_FOR = 64
 """Rows that the layout is chosen for; other numbers of rows are computed with it just as well."""
 
 
-class PackedLinear(nn.Module):
-    """``x @ weight.T + bias`` by oneDNN, with a packed copy of the weight."""
+class LinearLike(nn.Module):
+    """What stands in for a linear layer: it computes in its own way and has all that others read of the layer.
+
+    ``weight`` and ``bias`` are the layer's own, shared: a router looks at the dtype, a
+    tied head multiplies by the weight.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach()
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
-        self._bias = None if linear.bias is None else linear.bias.detach()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+
+
+class PackedLinear(LinearLike):
+    """``x @ weight.T + bias`` by oneDNN, with a packed copy of the weight."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear)
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), PACKED_FOR)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")  # type: ignore[no-any-return]
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
@@ -40,10 +54,13 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def with_linear_layers(model: Any, make: Any) -> Any:
-    """A copy of a model that shares its parameters, each linear layer replaced by ``make(layer)``."""
+    """A copy of a model that shares its parameters, each plain linear layer replaced by ``make(layer)``.
+
+    Layers of classes derived from ``nn.Linear`` stay: they compute something else with their weights.
+    """
     twin = twin_of(model)
     for parent in list(twin.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, nn.Linear):
+            if type(child) is nn.Linear:
                 setattr(parent, name, make(child))
     return twin

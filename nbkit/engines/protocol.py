@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from nbkit.prompts import Conversation
 from nbkit.records import BatchRecord, OutOfMemory, Output
 
 
@@ -18,7 +19,7 @@ class Prompt:
     """A prompt and its place in the user's list."""
 
     index: int
-    text: str
+    content: str | Conversation
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nbkit.engines.packed_linear import with_linear_layers
+from nbkit.engines.packed_linear import LinearLike, with_linear_layers
 from nbkit.errors import InputError
 
 GROUP = 32
@@ -48,7 +48,7 @@ def quantized_copy(model: Any, quantization: str, device: torch.device) -> Any:
     return _int4_by_torchao(with_linear_layers(model, lambda linear: linear))
 
 
-class Int8Linear(nn.Module):
+class Int8Linear(LinearLike):
     """Weights in int8 with a scale for each output, activations in 8 bits with a range for each row.
 
     torch's operator has one range for all rows, in which the row of one outlier leaves the others
@@ -57,11 +57,11 @@ class Int8Linear(nn.Module):
     """
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(linear)
         weight = _rounded_to_int8(linear.weight.detach().float(), _largest_code())
         self._packed = torch.ops.quantized.linear_prepack(weight, None)
         self._sums = weight.dequantize().sum(1)
-        self._bias = None if linear.bias is None else linear.bias.detach().float()
+        self._bias_in_float = None if linear.bias is None else linear.bias.detach().float()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # The operator takes float32; its time is in the product, not in the conversion.
@@ -70,8 +70,8 @@ class Int8Linear(nn.Module):
         span = (high - low).clamp(min=1e-12)
         product = torch.ops.quantized.linear_dynamic(rows.sub(low).div_(span), self._packed, False)
         product.mul_(span).addcmul_(low, self._sums)
-        if self._bias is not None:
-            product += self._bias
+        if self._bias_in_float is not None:
+            product += self._bias_in_float
         return product.to(x.dtype)  # type: ignore[no-any-return]
 
 
@@ -99,31 +99,29 @@ def _largest_code() -> int:
     return 127 if abs(product - most.numel()) < 1 else 63
 
 
-class Int8Weight(nn.Module):
+class Int8Weight(LinearLike):
     """Weights in int8 with a scale for each output, turned into the activations' dtype for each product."""
 
-    weight: torch.Tensor
+    codes: torch.Tensor
     scale: torch.Tensor
-    bias: torch.Tensor | None
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(linear)
         weight = linear.weight.detach().float()
         scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-8) / 127
-        self.register_buffer("weight", (weight / scale).round().to(torch.int8))
+        self.register_buffer("codes", (weight / scale).round().to(torch.int8))
         self.register_buffer("scale", scale[:, 0])
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        product = nn.functional.linear(x, self.weight.to(x.dtype)) * self.scale
+        product = nn.functional.linear(x, self.codes.to(x.dtype)) * self.scale
         return (product if self.bias is None else product + self.bias).to(x.dtype)
 
 
-class Int4Linear(nn.Module):
+class Int4Linear(LinearLike):
     """Weights in 4 bits, a scale and a zero point for each group of ``GROUP`` along the input; bfloat16 products."""
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(linear)
         weight = linear.weight.detach().float()
         if weight.shape[1] % GROUP:
             raise InputError(
@@ -140,13 +138,12 @@ class Int4Linear(nn.Module):
         # The operator's zero point is that of the middle code, 8.
         scale_and_zero = torch.stack([scale[..., 0], (low + 8 * scale)[..., 0]], dim=-1)
         self._scale_and_zero = scale_and_zero.transpose(0, 1).contiguous().to(torch.bfloat16)
-        self._bias = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
         product = torch._weight_int4pack_mm_for_cpu(rows, self._packed, GROUP, self._scale_and_zero)
         product = product[:, : self._outputs].reshape(*x.shape[:-1], self._outputs)
-        return (product if self._bias is None else product + self._bias).to(x.dtype)
+        return (product if self.bias is None else product + self.bias).to(x.dtype)
 
 
 def _int4_by_torchao(twin: Any) -> Any:

@@ -1,54 +1,103 @@
-"""Sampling: which token comes next, drawn so that a prompt's text depends on its seed alone."""
+"""Sampling: which token comes next, by the model's rules, drawn so that a prompt's text depends on its seed alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from transformers import LogitsProcessor
 
+from nbkit.engines.generation_rules import GenerationRules
+from nbkit.models import LoadedModel
 from nbkit.settings import Settings
 
 NUCLEUS = 1024
 """So many likeliest tokens nearly always hold top_p; finding them is many times faster than sorting a vocabulary."""
 
 
-class Sampler:
-    """The next token of each sequence: the likeliest, or one drawn by temperature, top-k and top-p.
-
-    A token is drawn by the inverse of the distribution function, from a uniform number
-    that depends on the settings' seed, the prompt's place and the token's position. So
-    neither the batch nor the rank nor the engine changes what is drawn, as far as their
-    logits agree.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._uniform: dict[int, list[float]] = {}
+class SequenceSoFar(Protocol):
+    """A sequence that waits for its next token: its prompt's place and ids, and the new tokens so far."""
 
     @property
-    def is_greedy(self) -> bool:
-        """Whether no token is drawn."""
-        return self._settings.temperature == 0
+    def index(self) -> int: ...
 
-    def choose(self, logits: torch.Tensor, indices: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
+    @property
+    def prompt(self) -> Sequence[int]: ...
+
+    @property
+    def tokens(self) -> Sequence[int]: ...
+
+
+class NextTokens(Protocol):
+    """Chooses the next token of each sequence. Every engine with logits of its own asks one of these."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it always takes the likeliest token, whatever came before."""
+        ...
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the choice depends on the tokens before, so that these must have been read."""
+        ...
+
+    def choose(self, logits: torch.Tensor, sequences: Sequence[SequenceSoFar], ahead: int = 0) -> torch.Tensor:
         """The next tokens, shape (n,).
 
         Parameters
         ----------
         logits : torch.Tensor
             Shape (n, vocabulary).
-        indices : sequence of int
-            The prompts' places, shape (n,).
-        positions : sequence of int
-            New tokens that each sequence has already, shape (n,).
+        sequences : sequence of SequenceSoFar
+            Of the n rows.
+        ahead : int
+            Tokens that each sequence has beyond those that were read.
         """
-        if self.is_greedy:
+        ...
+
+    def forget(self, index: int) -> None:
+        """Drop what is kept for a prompt that is done."""
+        ...
+
+
+class Sampler:
+    """The next token of each sequence: the likeliest, or one drawn by temperature, top-k and top-p.
+
+    The model's own rules of generation come first. A token is drawn by the inverse of the
+    distribution function, from a uniform number that depends on the settings' seed, the
+    prompt's place and the token's position. So neither the batch nor the rank nor the
+    engine changes what is drawn, as far as their logits agree.
+    """
+
+    def __init__(self, settings: Settings, loaded: LoadedModel) -> None:
+        self._settings = settings
+        self._rules = GenerationRules(settings, loaded)
+        self._uniform: dict[int, list[float]] = {}
+
+    @property
+    def is_plain(self) -> bool:
+        return self._is_greedy and not self._rules
+
+    @property
+    def looks_back(self) -> bool:
+        return bool(self._rules)
+
+    @property
+    def _is_greedy(self) -> bool:
+        return self._settings.temperature == 0
+
+    def choose(self, logits: torch.Tensor, sequences: Sequence[SequenceSoFar], ahead: int = 0) -> torch.Tensor:
+        """The next tokens, shape (n,); see ``NextTokens``."""
+        if self._rules:
+            rows = zip(logits.float()[:, None], sequences, strict=True)
+            logits = torch.cat([self._rules.apply(row, own.index, own.prompt, own.tokens) for row, own in rows])
+        if self._is_greedy:
             # On a CPU several times faster than argmax, which has no vectorised kernel for bfloat16.
             return logits.max(-1).indices
         uniform = torch.tensor(
-            [self._draws(index)[position] for index, position in zip(indices, positions, strict=True)],
-            device=logits.device,
+            [self._draws(own.index)[len(own.tokens) + ahead] for own in sequences], device=logits.device
         )
         scaled = logits.float() / self._settings.temperature
         if self._settings.top_k == 0 and self._settings.top_p == 1:
@@ -63,8 +112,9 @@ class Sampler:
         return tokens.gather(-1, _inverse(kept, uniform)[:, None])[:, 0]
 
     def forget(self, index: int) -> None:
-        """Drop the draws of a prompt that is done."""
+        """Drop the draws and the rules of a prompt that is done."""
         self._uniform.pop(index, None)
+        self._rules.forget(index)
 
     def _draws(self, index: int) -> list[float]:
         """Uniform numbers for a prompt's tokens, made once."""
@@ -88,17 +138,33 @@ class Sampler:
         return found.values, found.indices
 
 
-class SampledTokens(LogitsProcessor):  # type: ignore[misc]
-    """Gives ``generate`` the sampler's choice: every other token's logit is minus infinity."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    index: int
+    prompt: list[int]
+    tokens: list[int]
 
-    def __init__(self, sampler: Sampler, indices: Sequence[int], prompt_length: int) -> None:
-        self._sampler = sampler
-        self._indices = indices
-        self._prompt_length = prompt_length
+
+class ChosenTokens(LogitsProcessor):  # type: ignore[misc]
+    """Gives ``generate`` the choice of a ``NextTokens``: every other token's logit is minus infinity.
+
+    Parameters
+    ----------
+    indices, prompts
+        Places and token ids of the batch's prompts.
+    width : int
+        Columns of the batch before the first new token, padding included.
+    """
+
+    def __init__(self, chooser: NextTokens, indices: Sequence[int], prompts: Sequence[list[int]], width: int) -> None:
+        self._chooser = chooser
+        self._prompts = list(zip(indices, prompts, strict=True))
+        self._width = width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        positions = [input_ids.shape[1] - self._prompt_length] * len(self._indices)
-        chosen = self._sampler.choose(scores, self._indices, positions)
+        new = input_ids[:, self._width :].tolist()
+        rows = [_Row(index, prompt, own) for (index, prompt), own in zip(self._prompts, new, strict=True)]
+        chosen = self._chooser.choose(scores, rows)
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen[:, None], 0.0)
 
 

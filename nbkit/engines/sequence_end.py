@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from nbkit.engines.generation_rules import model_stop_strings
 from nbkit.models import LoadedModel
 from nbkit.settings import Settings
 
@@ -15,15 +16,25 @@ SPARE_TOKENS = 8
 
 
 class SequenceEnd:
-    """Tells, token by token, whether a sequence has ended, and cuts its text there."""
+    """Tells, token by token, whether a sequence has ended, and cuts its text there.
+
+    Stop strings are the settings' and the model's own; the text keeps the model's, as in transformers.
+    """
 
     def __init__(self, settings: Settings, loaded: LoadedModel) -> None:
         self._eos = frozenset(() if settings.ignore_eos else loaded.eos_token_ids)
-        self._stop = settings.stop
+        self._cut_before = settings.stop
+        # ignore_eos asks for equally long texts, so that only the user's own strings end one then.
+        self._stop = settings.stop + (() if settings.ignore_eos else model_stop_strings(loaded))
         self._most = settings.max_new_tokens
         self._tokenizer: Any = loaded.tokenizer
         # A token stands for at least one byte, so a stop string cannot begin further back.
         self._tail = max((len(text.encode()) for text in self._stop), default=0) + SPARE_TOKENS
+
+    @property
+    def has_strings(self) -> bool:
+        """Whether strings, too, end a sequence."""
+        return bool(self._stop)
 
     def reason(self, tokens: Sequence[int]) -> FinishReason | None:
         """Why a sequence ends with its last token; None if it goes on."""
@@ -42,7 +53,7 @@ class SequenceEnd:
         return list(tokens), "length"
 
     def text(self, texts: Sequence[str]) -> list[str]:
-        """Decoded texts, each cut before its first stop string."""
+        """Decoded texts, each cut before the first of the settings' stop strings."""
         return [self._before_stop(text) for text in texts]
 
     def _holds_stop(self, tokens: Sequence[int]) -> bool:
@@ -50,5 +61,5 @@ class SequenceEnd:
         return any(text in tail for text in self._stop)
 
     def _before_stop(self, text: str) -> str:
-        places = [place for stop in self._stop if (place := text.find(stop)) >= 0]
+        places = [place for stop in self._cut_before if (place := text.find(stop)) >= 0]
         return text[: min(places)] if places else text

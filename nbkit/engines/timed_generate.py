@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from nbkit.engines import model_state
 from nbkit.engines.device_memory import PeakMemory
 from nbkit.engines.memory_limit import free_memory, is_out_of_memory
+from nbkit.engines.prompt_check import encoded
 from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
-from nbkit.engines.sampling import SampledTokens, Sampler
+from nbkit.engines.sampling import ChosenTokens, NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
@@ -24,26 +27,56 @@ STREAMED_TOKENS = 100
 
 
 class TimedGenerateEngine:
-    """An engine that calls ``generate`` once a batch; one that does not fit into memory is halved and tried again."""
+    """An engine that calls ``generate`` once a batch; one that does not fit into memory is halved and tried again.
+
+    Parameters
+    ----------
+    batch_size : int
+        The most prompts of one call.
+    chooser : NextTokens
+        Chooses each next token.
+    pad_to_multiple_of : int or None
+        Batches are padded to a multiple of so many tokens. None: not at all, and only
+        prompts of one length are generated for together.
+    """
 
     def __init__(
-        self, settings: Settings, loaded: LoadedModel, batch_size: int, pad_to_multiple_of: int | None
+        self,
+        settings: Settings,
+        loaded: LoadedModel,
+        batch_size: int,
+        chooser: NextTokens,
+        pad_to_multiple_of: int | None,
     ) -> None:
-        self._generate = TimedGenerate(settings, loaded, pad_to_multiple_of)
+        self._generate = TimedGenerate(settings, loaded, chooser, pad_to_multiple_of)
+        self._settings = settings
+        self._loaded = loaded
+        self._pads = pad_to_multiple_of is not None
         self.batch_size = batch_size
 
     def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes; see ``Engine``."""
         for prompts in batches:
-            waiting = list(prompts)
-            while waiting:
-                taken = waiting[: self.batch_size]
-                batch = self._try(taken, watch)
-                if batch is None:
-                    return
-                yield batch
-                if isinstance(batch, BatchDone):
-                    waiting = waiting[len(taken) :]
+            for waiting in [list(prompts)] if self._pads else self._by_length(prompts):
+                while waiting:
+                    taken = waiting[: self.batch_size]
+                    batch = self._try(taken, watch)
+                    if batch is None:
+                        return
+                    yield batch
+                    if isinstance(batch, BatchDone):
+                        waiting = waiting[len(taken) :]
+
+    def _by_length(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+        """The prompts of each length, so that nothing is padded."""
+        if len(prompts) == 1:
+            return [list(prompts)]
+        lengths = {p.index: len(ids) for p, ids in zip(prompts, self._encoded(prompts), strict=True)}
+        ordered = sorted(prompts, key=lambda prompt: lengths[prompt.index])
+        return [list(alike) for _, alike in groupby(ordered, key=lambda prompt: lengths[prompt.index])]
+
+    def _encoded(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        return encoded(prompts, self._loaded, self._settings)
 
     def _try(self, prompts: Sequence[Prompt], watch: Watch) -> BatchDone | OutOfMemory | None:
         """The finished batch, None if it was cancelled, or that it was too large: the batch size is then halved."""
@@ -65,18 +98,18 @@ class TimedGenerateEngine:
 class TimedGenerate:
     """Tokenises, generates and detokenises one batch, and keeps account of each step."""
 
-    def __init__(self, settings: Settings, loaded: LoadedModel, pad_to_multiple_of: int | None) -> None:
+    def __init__(
+        self, settings: Settings, loaded: LoadedModel, chooser: NextTokens, pad_to_multiple_of: int | None
+    ) -> None:
+        self._settings = settings
         self._loaded = loaded
-        self._pad_to_multiple_of = pad_to_multiple_of
+        self._multiple = pad_to_multiple_of or 1
         self._end = SequenceEnd(settings, loaded)
-        self._sampler = Sampler(settings)
-        self._stops_at_strings = bool(settings.stop)
-        # As keywords: in a generation config, None means the model's own value, and
-        # eos_token_id=None would not switch the end of sequence off.
+        self._chooser = chooser
         self._options = {
             "do_sample": False,
             "max_new_tokens": settings.max_new_tokens,
-            "pad_token_id": loaded.tokenizer.pad_token_id,
+            "pad_token_id": loaded.pad_token_id,
             "eos_token_id": None if settings.ignore_eos else list(loaded.eos_token_ids) or None,
         }
         self._peak_memory = PeakMemory(loaded.device)
@@ -87,23 +120,18 @@ class TimedGenerate:
             return None
         self._peak_memory.reset()
         begin_s = watch.elapsed_s
-        ids = self._loaded.prompt_tokens.of([prompt.text for prompt in prompts])
-        inputs = self._loaded.tokenizer.pad(
-            {"input_ids": ids},
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            pad_to_multiple_of=self._pad_to_multiple_of,
-        ).to(self._loaded.device)
+        ids = encoded(prompts, self._loaded, self._settings)
+        inputs = self._padded(ids)
         width = inputs["input_ids"].shape[1]
         tokenized_s = watch.elapsed_s
-        steps = _StepWatch(watch, self._loaded, prompts, width, self._end if self._stops_at_strings else None)
+        steps = _StepWatch(watch, self._loaded, prompts, width, self._end if self._end.has_strings else None)
+        model_state.begin_anew(self._loaded.model)
         with torch.inference_mode():
             sequences = self._loaded.model.generate(
                 **inputs,
                 **self._options,
                 stopping_criteria=StoppingCriteriaList([steps]),
-                logits_processor=LogitsProcessorList(self._drawing(prompts, width)),
+                logits_processor=self._choosing(prompts, ids, width),
             )
         new = sequences[:, width:].cpu()
         decoded_s = watch.elapsed_s
@@ -129,17 +157,29 @@ class TimedGenerate:
         )
         return BatchDone(record, outputs)
 
-    def _drawing(self, prompts: Sequence[Prompt], width: int) -> list[LogitsProcessor]:
-        if self._sampler.is_greedy:
-            return []
-        return [SampledTokens(self._sampler, [prompt.index for prompt in prompts], width)]
+    def _padded(self, ids: list[list[int]]) -> dict[str, torch.Tensor]:
+        """Ids and attention mask, both (prompts, width), padded on the left."""
+        width = -(-max(map(len, ids)) // self._multiple) * self._multiple
+        pad = self._loaded.pad_token_id
+        rows = [[pad] * (width - len(row)) + row for row in ids]
+        mask = [[0] * (width - len(row)) + [1] * len(row) for row in ids]
+        device = self._loaded.device
+        return {
+            "input_ids": torch.tensor(rows, device=device),
+            "attention_mask": torch.tensor(mask, device=device),
+        }
+
+    def _choosing(self, prompts: Sequence[Prompt], ids: list[list[int]], width: int) -> LogitsProcessorList:
+        if self._chooser.is_plain:
+            return LogitsProcessorList()
+        return LogitsProcessorList([ChosenTokens(self._chooser, [prompt.index for prompt in prompts], ids, width)])
 
     def _outputs(self, prompts: Sequence[Prompt], lengths: list[int], new: torch.Tensor) -> tuple[Output, ...]:
         """Cut each row (tokens of one sequence) where it ends and decode it."""
         rows = [self._end.cut(row) for row in new.tolist()]
         texts = self._loaded.tokenizer.batch_decode([row for row, _ in rows], skip_special_tokens=True)
         for prompt in prompts:
-            self._sampler.forget(prompt.index)
+            self._chooser.forget(prompt.index)
         return tuple(
             Output(prompt.index, text, length, len(row), reason)
             for prompt, text, length, (row, reason) in zip(prompts, self._end.text(texts), lengths, rows, strict=True)

@@ -5,7 +5,7 @@ traces show, so that a dashboard sends only what has changed.
 """
 
 from nbkit.figures.comparison import comparison, overlaid_throughput, time_parts
-from nbkit.figures.headline import headline, headline_with_note, memory_note
+from nbkit.figures.headline import headline, headline_with_note, run_note
 from nbkit.figures.latency import latency, latency_points
 from nbkit.figures.load import load_over_time, load_traces
 from nbkit.figures.lost_time import gap, lost_time
@@ -45,13 +45,13 @@ __all__ = [
     "load_traces",
     "lost_time",
     "machine_picture",
-    "memory_note",
     "overlaid_throughput",
     "pareto",
     "published_rounds",
     "published_seconds_per_prompt",
     "rank_colour",
     "roofline",
+    "run_note",
     "run_timeline",
     "speed_up",
     "throughput_lines",

@@ -74,7 +74,7 @@ def time_parts(run: Run) -> go.Figure:
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="seconds")
     show_rows(figure, rank_rows(run.world_size))
-    title = f"{run.settings.engine}: {_largest_part(by_rank)} takes most of the {run.wall_s:.1f} s"
+    title = f"{run.engine_label}: {_largest_part(by_rank)} takes most of the {run.wall_s:.1f} s"
     return styled(figure, title, height=170 + 42 * run.world_size)
 
 

@@ -100,7 +100,7 @@ def _range(trades: Sequence[Trade]) -> list[float] | None:
 
 
 def _name(run: Run) -> str:
-    engine = "" if run.settings.engine == "batched" else f"{run.settings.engine} "
+    engine = "" if run.engine == "batched" else f"{run.engine} "
     split = "" if run.settings.split == "static" else f" {run.settings.split}"
     order = "" if run.settings.order == "as_given" else " by length"
     return f"{engine}{run.world_size}×{run.batch_size}{split}{order}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nbkit.atomic_write import write_atomically
 from nbkit.errors import InputError
 from nbkit.json_files import read_json
-from nbkit.prompts import check_prompts
+from nbkit.prompts import Conversation, check_prompts
 from nbkit.run import Run
 from nbkit.sweep.grid import Grid, Point
 
@@ -49,7 +49,7 @@ class Sweep:
     """
 
     grid: Grid
-    prompts: list[str]
+    prompts: list[str | Conversation]
     measurements: list[Measurement] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -96,7 +96,7 @@ class Sweep:
                 walls, rates = ([getattr(run, name) for run in runs] for name in ("wall_s", "tokens_per_second"))
                 yield {
                     "ranks": point.ranks,
-                    "engine": point.settings.engine,
+                    "engine": runs[0].engine_label,
                     "batch size": point.settings.prompts_a_batch,
                     "dtype": runs[0].summary()["dtype"],
                     "schedule": runs[0].summary()["schedule"],
@@ -121,7 +121,9 @@ class Sweep:
             "sweep_version": SWEEP_VERSION,
             "created": self.created,
             "grid": self.grid.to_dict(),
-            "prompts": self.prompts,  # once, not with every run
+            "prompts": [
+                p.to_list() if isinstance(p, Conversation) else p for p in self.prompts
+            ],  # once, not with every run
             "measurements": [
                 {"ranks": m.point.ranks, "repeat": m.repeat, "run": _without_prompts(m.run)}
                 for m in self.measurements
@@ -170,7 +172,7 @@ class Sweep:
         return cls(grid, prompts, measurements, failures, data["created"])
 
 
-def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str]) -> Sweep:
+def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str | Conversation]) -> Sweep:
     """The sweep that a file holds, to go on with, or a new one if there is no file.
 
     More repeats than the file's are a sweep to go on with; anything else that differs is not.
@@ -186,7 +188,7 @@ def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str])
     if differing := found.grid.differences(grid):
         what = "; ".join(f"{name} {stored!r}, not {asked!r}" for name, (stored, asked) in differing.items())
         raise InputError(f"{path} holds another sweep: {what}. Name another file, or delete this one.")
-    if found.prompts != list(prompts):
+    if found.prompts != check_prompts(prompts):
         raise InputError(
             f"{path} holds a sweep of other prompts ({len(found.prompts)} of them, not {len(prompts)}, or with other "
             "texts). Name another file, or delete this one."

@@ -14,6 +14,7 @@ from typing import Literal
 
 from nbkit.atomic_write import check_writable
 from nbkit.errors import InputError, JobCancelled, ModelError, NbkitError
+from nbkit.prompts import Conversation
 from nbkit.run import Run
 from nbkit.settings import Settings
 from nbkit.sweep.grid import Grid, Point
@@ -137,7 +138,7 @@ class SweepRunner:
         kind: Literal["warming up", "measuring"],
         point: Point,
         repeat: int,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Conversation],
         settings: Settings,
     ) -> Step:
         if self._stopping.is_set():
@@ -189,7 +190,9 @@ def remaining_s(sweep: Sweep, overhead_s: float = 0.0) -> float | None:
     return sum(statistics.median(walls[point]) + overhead_s for point in nearest)
 
 
-def run_sweep(workers: Workers, grid: Grid, prompts: Sequence[str], path: str | Path | None = None) -> Sweep:
+def run_sweep(
+    workers: Workers, grid: Grid, prompts: Sequence[str | Conversation], path: str | Path | None = None
+) -> Sweep:
     """Measure every combination of a grid, saying how far it is; an interrupt keeps what is measured.
 
     Parameters

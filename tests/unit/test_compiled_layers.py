@@ -20,11 +20,12 @@ from nbkit.engines.compiled import CompiledPool
 from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.in_flight import InFlightEngine
 from nbkit.engines.merged_linear import merge_linear_layers
+from nbkit.engines.sampling import Sampler
 
 
 def generated(loaded, batch_size, prepare=lambda pool: None, **settings):
     asked = article(engine="compiled", batch_size=batch_size, **settings)
-    pool = CompiledPool(asked, loaded, batch_size)
+    pool = CompiledPool(asked, loaded, batch_size, Sampler(asked, loaded))
     prepare(pool)
     listed = [Prompt(i, text) for i, text in enumerate(PROMPTS)]
     return list(InFlightEngine(asked, loaded, pool).generate([listed], Watch()))

@@ -9,6 +9,7 @@ import torch
 from engine_runs import PROMPTS, Watch, ending_early, generate, outputs
 
 from nbkit.engines.continuous import PAGE_POSITIONS, PREFILL_TOKENS, ContinuousPool, _check_version
+from nbkit.engines.sampling import Sampler
 from nbkit.errors import InputError
 from nbkit.records import OutOfMemory
 from nbkit.settings import Settings
@@ -17,7 +18,8 @@ CONTINUOUS = {"engine": "continuous"}
 
 
 def make_pool(loaded, capacity=4, **settings):
-    return ContinuousPool(Settings(engine="continuous", **settings), loaded, capacity)
+    asked = Settings(engine="continuous", **settings)
+    return ContinuousPool(asked, loaded, capacity, Sampler(asked, loaded))
 
 
 def run(pool, prompts):
@@ -191,7 +193,7 @@ def test_a_sliding_window_is_kept(tiny, window, max_window_layers):
 def test_attention_of_another_kind_is_refused(tiny):
     config = copy.copy(tiny.config)
     config.layer_types = ["linear_attention"] * config.num_hidden_layers
-    with pytest.raises(InputError, match=r"layers of linear_attention; take engine='batched'"):
+    with pytest.raises(InputError, match=r"only, and .* has layers of linear_attention"):
         make_pool(dataclasses.replace(tiny, config=config, prepared={}))
 
 

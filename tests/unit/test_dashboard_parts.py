@@ -25,7 +25,7 @@ from nbkit.dashboards.run_list import MOST_CHOSEN, MOST_UNPINNED, RunList
 from nbkit.dashboards.widget_tree import close_tree
 from nbkit.dashboards.workers_control import slider
 from nbkit.errors import InputError
-from nbkit.prompts import first_lines
+from nbkit.prompts import Conversation, first_lines
 from nbkit.records import OutOfMemory
 from nbkit.settings import ENGINES, Settings
 from nbkit.throughput import Throughput
@@ -96,6 +96,7 @@ UNUSUAL = {
     "top_k": 40,
     "seed": 12,
     "stop": ("\n\n", " a | b", "back\\slash \\n", "مرحبا 🙂"),
+    "special_tokens": "none",
     "pad_to_multiple_of": 2,
     "ignore_eos": True,
     "tokenize_first": True,
@@ -343,6 +344,36 @@ def test_prompts_come_from_the_chosen_source(tmp_path, monkeypatch):
     panel._file._path.value = "mine.csv"
     panel._file._read_path()
     assert changes[-1] == ["one", "two"]
+    assert "2 prompts read from mine.csv: the column &#x27;prompt&#x27;." in panel._file._said.value
     panel._file._column.value = "id"
     assert changes[-1] == ["1", "2"]
     panel.close()
+
+
+def test_the_prompts_panel_guesses_no_column_and_forgets_what_another_file_held(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain.txt").write_text("one\n")
+    (tmp_path / "several.csv").write_text("source;question;answer\nweb;What?;That\n")
+    (tmp_path / "chats.jsonl").write_text('{"id": "a", "messages": [{"role": "user", "content": "Hi"}]}\n')
+    panel = PromptsPanel(None, "tiny-random", lambda: None)
+    panel._source.value = "a file"
+    read_file(panel, "plain.txt")
+    assert panel.prompts() == ["one"]
+
+    read_file(panel, "several.csv")
+    assert "choose the column with the prompts" in panel._file._said.value
+    with pytest.raises(InputError, match="no prompts were read yet"):
+        panel.prompts()
+    panel._file._column.value = "question"
+    assert panel.prompts() == ["What?"]
+    assert "semicolons separate the columns" in panel._file._said.value
+
+    read_file(panel, "chats.jsonl")
+    assert panel.prompts() == [Conversation.of([{"role": "user", "content": "Hi"}])]
+    assert "the messages under" in panel._file._said.value
+    panel.close()
+
+
+def read_file(panel: PromptsPanel, name: str) -> None:
+    panel._file._path.value = name
+    panel._file._try(panel._file._read_path)

@@ -185,10 +185,10 @@ def test_headlines_say_what_was_asked_and_what_came(engine):
 
 def test_what_did_not_fit_into_memory_is_said():
     made = run()
-    assert figures.memory_note(made) == ""
+    assert figures.run_note(made) == ""
     assert figures.headline_with_note(made) == figures.headline(made)
     once = dataclasses.replace(made, out_of_memory=[OutOfMemory(0, 2.0, 16, 8)])
-    assert figures.memory_note(once) == "1 batch did not fit into memory: begun anew 8 at a time"
-    assert figures.headline_with_note(once) == f"{figures.headline(once)}; {figures.memory_note(once)}"
+    assert figures.run_note(once) == "1 batch did not fit into memory: begun anew 8 at a time"
+    assert figures.headline_with_note(once) == f"{figures.headline(once)}; {figures.run_note(once)}"
     twice = dataclasses.replace(made, out_of_memory=[OutOfMemory(0, 2.0, 16, 8), OutOfMemory(1, 2.5, 8, 4)])
-    assert figures.memory_note(twice) == "2 batches did not fit into memory: begun anew, down to 4 at a time"
+    assert figures.run_note(twice) == "2 batches did not fit into memory: begun anew, down to 4 at a time"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 
 from nbkit import generation, prompt_tokens
+from nbkit.engines.selection import Selected
 from nbkit.prompt_tokens import PromptTokens
 from nbkit.settings import Settings
 
@@ -49,13 +51,13 @@ def test_the_ids_are_the_tokenizers_own(tiny):
 
 @pytest.mark.parametrize(("split", "encoded"), [("static", ["c"]), ("dynamic", ["a", "b", "c"])])
 @pytest.mark.parametrize("tokenize_first", [False, True])
-def test_where_asked_a_rank_tokenises_before_the_timed_part(monkeypatch, split, encoded, tokenize_first):
+def test_where_asked_a_rank_tokenises_before_the_timed_part(tiny, monkeypatch, split, encoded, tokenize_first):
     tokenizer = Tokenizer()
-    loaded = SimpleNamespace(prompt_tokens=PromptTokens(tokenizer), context_length=None, device="cpu")
+    loaded = dataclasses.replace(tiny, prompt_tokens=PromptTokens(tokenizer), prepared={})
     rank = SimpleNamespace(load_model=lambda *_, **__: (loaded, 0.0))
-    monkeypatch.setattr(generation, "make_engine", lambda *_: None)
+    monkeypatch.setattr(generation, "make_engine", lambda *_, **__: None)
     asked = Settings(split=split, batch_size=2, tokenize_first=tokenize_first)
     accelerator = SimpleNamespace(process_index=1, device="cpu")
     work = generation._Work(rank, accelerator, ["a", "b", "c"], asked, working=2)
-    work.prepare(2)
+    work.prepare([generation.Plan(Selected(0, ()), 2)])
     assert tokenizer.calls == ([encoded] if tokenize_first else [])

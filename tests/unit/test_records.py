@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
-from nbkit.records import LoadSample, Output
+from nbkit.prompts import Conversation
+from nbkit.records import Fallback, LoadSample, Output
 from nbkit.run import PARTS, Run
 
 
@@ -109,7 +110,7 @@ def test_an_empty_run_divides_by_nothing():
 def test_a_run_saves_and_loads(tmp_path):
     made = run()
     assert Run.load(made.save(tmp_path / "deep" / "run.json")) == made
-    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 4
+    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 5
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -188,7 +189,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     [
         ("{", "holds no saved Run"),
         ("[]", "schema version"),
-        ('{"schema_version": 99}', "schema version 1 to 4 .found 99"),
+        ('{"schema_version": 99}', "schema version 1 to 5 .found 99"),
         ('{"schema_version": 1}', "damaged"),
         ("[" * 100_000, "holds no saved Run"),
         ('{"schema_version": ' + "1" * 5000 + "}", "holds no saved Run"),
@@ -300,6 +301,29 @@ def test_tokens_that_an_old_file_tells_of_a_batch_only_are_shared_out_without_lo
     data["batches"][0]["prompt_tokens"] = 17
     loaded = Run.from_dict(data | {"schema_version": 2})
     assert sorted(loaded.prompt_tokens[i] for i in loaded.batches[0].indices) == [5, 6, 6]
+
+
+def test_conversations_and_what_was_fallen_back_to_are_saved_with_the_run(tmp_path):
+    talk = Conversation.of([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi?"}])
+    made = dataclasses.replace(
+        run(prompts=1),
+        prompts=[talk],
+        fallback=Fallback("batched", False, "'compiled': it fails"),
+        generation_rules={"repetition_penalty": 1.3},
+        unheeded_rules={"num_beams": 4},
+    )
+    loaded = Run.load(made.save(tmp_path / "run.json"))
+    assert (loaded.prompts, loaded.fallback) == ([talk], made.fallback)
+    assert (loaded.generation_rules, loaded.unheeded_rules) == (made.generation_rules, made.unheeded_rules)
+    assert loaded.table("outputs")["prompt"].tolist() == ["system: Be brief.\nuser: Hi?"]
+
+
+def test_a_run_is_named_by_the_engine_that_generated_it():
+    asked = run(engine="compiled", batch_size=4)
+    assert (asked.engine, asked.engine_label, asked.is_in_flight) == ("compiled", "compiled", True)
+    other = dataclasses.replace(asked, fallback=Fallback("simple", False, "why"))
+    assert (other.engine, other.engine_label, other.is_in_flight) == ("simple", "simple (asked: compiled)", False)
+    assert (other.batch_size, other.summary()["engine"]) == (1, "simple (asked: compiled)")
 
 
 def test_ranks_left_idle_are_counted():

@@ -1,30 +1,51 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from engine_runs import PROMPTS, generate, outputs
 from example_runs import article
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import GenerationConfig
 
 from nbkit.engines.sampling import Sampler
 
 DRAWN = {"temperature": 0.9, "top_p": 0.9, "seed": 3, "max_new_tokens": 10, "ignore_eos": True}
 
 
+NO_RULES = SimpleNamespace(
+    generation_config=GenerationConfig(),
+    eos_token_ids=(),
+    config=SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=30)),
+)
+
+
 def sampler(**settings):
-    return Sampler(article(**{"temperature": 1.0, "max_new_tokens": 1000, **settings}))
+    return Sampler(article(**{"temperature": 1.0, "max_new_tokens": 1000, **settings}), NO_RULES)
+
+
+def rows(*places):
+    """Sequences, by their prompts' places and how many tokens each has."""
+    return [SimpleNamespace(index=index, prompt=[], tokens=range(count)) for index, count in places]
 
 
 def draws(chooser, logits, count):
     """Token counts of ``count`` draws for one prompt."""
-    rows = torch.tensor(logits).expand(count, -1)
-    return torch.bincount(chooser.choose(rows, [0] * count, range(count)), minlength=len(logits)) / count
+    chosen = chooser.choose(torch.tensor(logits).expand(count, -1), rows(*((0, i) for i in range(count))))
+    return torch.bincount(chosen, minlength=len(logits)) / count
 
 
 def test_greedy_takes_the_likeliest():
     logits = torch.tensor([[0.1, 3.0, 2.0], [5.0, 1.0, 2.0]])
-    assert Sampler(article()).choose(logits, [0, 1], [0, 0]).tolist() == [1, 0]
+    assert sampler(temperature=0.0).choose(logits, rows((0, 0), (1, 0))).tolist() == [1, 0]
+
+
+def test_a_step_ahead_of_what_was_read_draws_what_the_next_step_would():
+    logits = torch.zeros(1, 1000)
+    ahead = sampler(seed=5).choose(logits, rows((2, 3)), ahead=1)
+    assert torch.equal(ahead, sampler(seed=5).choose(logits, rows((2, 4))))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -50,7 +71,7 @@ def test_top_p_takes_tokens_until_their_sum_is_reached():
 
 def test_a_nucleus_wider_than_the_quick_search_is_sorted_whole():
     flat = [0.0] * 5000
-    found = sampler(top_p=0.99).choose(torch.tensor(flat).expand(400, -1), [0] * 400, range(400))
+    found = sampler(top_p=0.99).choose(torch.tensor(flat).expand(400, -1), rows(*((0, i) for i in range(400))))
     assert found.unique().numel() > 300
 
 
@@ -58,14 +79,14 @@ def test_a_nucleus_wider_than_the_quick_search_is_sorted_whole():
 def test_a_draw_depends_on_seed_prompt_and_position_alone(order, seed, more):
     torch.manual_seed(0)
     logits = torch.randn(6, 30)
-    alone = [int(sampler(seed=seed, **more).choose(logits[i : i + 1], [i], [i])[0]) for i in range(6)]
-    together = sampler(seed=seed, **more).choose(logits[list(order)], list(order), list(order)).tolist()
+    alone = [int(sampler(seed=seed, **more).choose(logits[i : i + 1], rows((i, i)))[0]) for i in range(6)]
+    together = sampler(seed=seed, **more).choose(logits[list(order)], rows(*((i, i) for i in order))).tolist()
     assert together == [alone[i] for i in order]
 
 
 def test_seeds_differ_and_so_do_prompts():
     logits = torch.zeros(1, 1000)
-    taken = [int(sampler(seed=s).choose(logits, [i], [0])[0]) for s in range(3) for i in range(3)]
+    taken = [int(sampler(seed=s).choose(logits, rows((i, 0)))[0]) for s in range(3) for i in range(3)]
     assert len(set(taken)) > 6
 
 

@@ -1,0 +1,105 @@
+"""Prompt check: what a model cannot be given is refused by its number, before any work where that is cheap."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+
+from nbkit.engines.protocol import Prompt
+from nbkit.errors import InputError
+from nbkit.models import LoadedModel
+from nbkit.prompts import Conversation, shorten
+from nbkit.settings import Settings
+
+SPARE_TOKENS = 8
+"""Special tokens that a tokenizer may add to a text."""
+
+
+def encoded(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> list[list[int]]:
+    """The token ids of each prompt.
+
+    Raises
+    ------
+    InputError
+        Which prompt becomes no tokens, or tokens that the model does not have.
+    """
+    ids = loaded.prompt_tokens.of([prompt.content for prompt in prompts], settings.special_tokens)
+    vocabulary = loaded.config.get_text_config().vocab_size
+    for prompt, own in zip(prompts, ids, strict=True):
+        if not own:
+            raise InputError(
+                f"prompt {prompt.index}, {shorten(prompt.content)}, becomes no tokens at all for this model: remove "
+                "it or give it text that the model's tokenizer keeps."
+            )
+        if max(own) >= vocabulary:
+            name = loaded.tokenizer.convert_ids_to_tokens(max(own))
+            raise InputError(
+                f"prompt {prompt.index} has the token {max(own)} ({name!r}), and the model knows {vocabulary} tokens "
+                "only: its tokenizer was given more than its embedding has. Leave that token out of the prompt."
+            )
+    return ids
+
+
+def check_prompts_fit(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> None:
+    """Refuse, before any work, a prompt that becomes no tokens or more than the model's context takes.
+
+    Raises
+    ------
+    InputError
+        The prompt's number, its tokens and the model's limit.
+    """
+    limit = loaded.context_length
+    if limit is not None and settings.max_new_tokens >= limit:
+        raise InputError(
+            f"max_new_tokens={settings.max_new_tokens} leaves no room for a prompt: "
+            f"the model's context is {limit} tokens, prompt and output together."
+        )
+    for prompt in prompts:
+        if _is_surely_text(prompt, loaded) and most_positions(prompt, settings) <= (limit or float("inf")):
+            continue
+        tokens = len(_encoded_alone(prompt, loaded, settings))
+        if limit is not None and tokens + settings.max_new_tokens > limit:
+            raise InputError(
+                f"prompt {prompt.index} has {tokens} tokens; with max_new_tokens={settings.max_new_tokens} that is "
+                f"more than the model's context of {limit} tokens. Shorten the prompt or ask for fewer new tokens."
+            )
+
+
+def exceeds(positions: int, prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> bool:
+    """Whether a prompt with its new tokens may take more than so many positions."""
+    return any(
+        most_positions(prompt, settings) > positions
+        and len(_encoded_alone(prompt, loaded, settings)) + settings.max_new_tokens > positions
+        for prompt in prompts
+    )
+
+
+def most_positions(prompt: Prompt, settings: Settings) -> float:
+    """The most positions that a prompt with its new tokens can take, without counting its tokens."""
+    if isinstance(prompt.content, Conversation):
+        return float("inf")  # a template may add any number
+    # A token stands for at least one byte, so most prompts need not be tokenised to know that they fit.
+    return len(prompt.content.encode()) + SPARE_TOKENS + settings.max_new_tokens
+
+
+def _encoded_alone(prompt: Prompt, loaded: LoadedModel, settings: Settings) -> list[int]:
+    try:
+        return encoded([prompt], loaded, settings)[0]
+    except InputError as error:
+        if isinstance(prompt.content, Conversation) and f"prompt {prompt.index}" not in str(error):
+            raise InputError(f"prompt {prompt.index}: {error}") from None
+        raise
+
+
+def _is_surely_text(prompt: Prompt, loaded: LoadedModel) -> bool:
+    """Whether a prompt holds a letter or digit that the tokenizer is known to keep; others are tokenised to see."""
+    if isinstance(prompt.content, Conversation):
+        return False
+    name = "characters that become tokens"
+    if name not in loaded.prepared:
+        characters = string.ascii_letters + string.digits
+        ids = loaded.tokenizer(list(characters), add_special_tokens=False).input_ids
+        knows_all = len(loaded.tokenizer) <= loaded.config.get_text_config().vocab_size
+        kept = (character for character, own in zip(characters, ids, strict=True) if own)
+        loaded.prepared[name] = frozenset(kept if knows_all else ())
+    return not loaded.prepared[name].isdisjoint(prompt.content)
