@@ -207,6 +207,8 @@ class _Work:
 
         rules = GenerationRules(self._settings, self.loaded)
         self._rules = rules.heeded, rules.unheeded
+        if self.load_s and self._place == 0 and (words := rules.words):
+            print(f"The model's generation_config.json asks for {words}.")
         self.fallback = None
         if selected.place == 0:
             return

@@ -161,6 +161,15 @@ class GenerationRules:
     def __bool__(self) -> bool:
         return bool(self._kept)
 
+    @property
+    def words(self) -> str:
+        """What the model asks for beside how tokens are drawn, in words; empty if nothing."""
+        others = {name: value for name, value in self.unheeded.items() if name in ONE_BEAM}
+        searches = (
+            f"{_words(others)} (not kept: nbkit takes one token after the other, with one beam)" if others else ""
+        )
+        return "; ".join(filter(None, (_words(self.heeded), searches)))
+
     def apply(self, row: torch.Tensor, index: int, prompt: Sequence[int], new: Sequence[int]) -> torch.Tensor:
         """The logits (1, vocabulary) of a sequence's next token, changed as its rules ask.
 

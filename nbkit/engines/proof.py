@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from nbkit.engines import model_state
+from nbkit.engines.model_state import COUNTED_WITH_PADDING, ModelState
 from nbkit.engines.protocol import Engine, Prompt, Streamed
 from nbkit.engines.sampling import NextTokens, SequenceSoFar
 from nbkit.models import LoadedModel
@@ -31,7 +31,7 @@ ALIKE = ((0, 4), (1, 4))
 STEPS = 3
 """New tokens of each prompt: of the prefill, of the first decode step, and of one that reads what that step wrote."""
 
-LIMITS = ("sliding_window", "window_size", "attention_window_size", *model_state.COUNTED_WITH_PADDING)
+LIMITS = ("sliding_window", "window_size", "attention_window_size", *COUNTED_WITH_PADDING)
 """Numbers of a config beyond which a token no longer attends to all before it."""
 
 BEYOND = 3
@@ -78,7 +78,7 @@ def differences(
     shapes = ALIKE if alike else MIXED + _beyond_limits(loaded)
     texts = _texts(loaded, max(length for _, length in shapes) + STEPS)
     given = [(texts[text][: length + STEPS], length) for text, length in shapes]
-    model_state.begin_anew(model)
+    ModelState(model).begin_anew()
     expected = [_plain_logits(model, ids, loaded) for ids in texts]
     tokens = _GivenTokens([ids for ids, _ in given])
     asked = Settings.of(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from nbkit.engines import kept_proofs, make_engine, model_state
+from nbkit.engines import kept_proofs, make_engine
 from nbkit.engines.memory_limit import is_out_of_memory
+from nbkit.engines.model_state import ModelState
 from nbkit.engines.prompt_check import exceeds
 from nbkit.engines.proof import ALLOWED, Difference, differences
 from nbkit.engines.protocol import Engine, Prompt
@@ -89,11 +90,11 @@ def _why_not(way: Way, settings: Settings, loaded: LoadedModel, prompts: Sequenc
     if way.engine == "simple":
         return None
     if way.pads:
-        limit = model_state.alike_up_to(loaded.model)
+        limit = ModelState.of(loaded).alike_up_to
         padding = settings.pad_to_multiple_of - 1 if way.engine == "batched" else 0
         if limit is not None and exceeds(limit - padding, prompts, loaded, settings):
             return f"beyond {limit} positions it computes a prompt in another way beside a longer one"
-    if way.engine == "compiled" and loaded.device.type == "cuda" and model_state.asks_the_host(loaded.model):
+    if way.engine == "compiled" and loaded.device.type == "cuda" and ModelState.of(loaded).asks_the_host:
         return "a CUDA graph cannot hold its rotary embeddings"
     name = f"proof, {way}, {settings.quantization}"
     if name not in loaded.prepared:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from nbkit.engines import model_state
 from nbkit.engines.device_memory import PeakMemory
 from nbkit.engines.memory_limit import free_memory, is_out_of_memory
+from nbkit.engines.model_state import ModelState
 from nbkit.engines.prompt_check import encoded
 from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
 from nbkit.engines.sampling import ChosenTokens, NextTokens
@@ -125,7 +125,7 @@ class TimedGenerate:
         width = inputs["input_ids"].shape[1]
         tokenized_s = watch.elapsed_s
         steps = _StepWatch(watch, self._loaded, prompts, width, self._end if self._end.has_strings else None)
-        model_state.begin_anew(self._loaded.model)
+        ModelState.of(self._loaded).begin_anew()
         with torch.inference_mode():
             sequences = self._loaded.model.generate(
                 **inputs,

@@ -213,7 +213,7 @@ def test_a_model_with_other_layers_is_refused(tiny):
 
     config = MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4)
     loaded = dataclasses.replace(tiny, model=MambaForCausalLM(config), config=config, prepared={})
-    with pytest.raises(InputError, match="MambaForCausalLM computes attention in a way of its own"):
+    with pytest.raises(InputError, match="MambaForCausalLM has layers of linear_attention"):
         generate(loaded, PROMPTS, **COMPILED)
 
 

@@ -78,13 +78,15 @@ def test_where_one_rank_finds_an_engine_wrong_all_ranks_take_another(own_workers
     assert run.outputs == simple.outputs
 
 
-def test_the_run_says_which_rules_of_the_model_were_kept(workers, tiny_model):
+def test_the_run_says_which_rules_of_the_model_were_kept(workers, tiny_model, capsys):
     model = tiny_model("llama", repetition_penalty=1.5, num_beams=4, temperature=0.6, do_sample=True)
     runs = {engine: texts(workers, model, engine) for engine in ("simple", "batched", "compiled", "continuous")}
     assert len({tuple(run.outputs) for run in runs.values()}) == 1
     for run in runs.values():
         assert run.generation_rules == {"repetition_penalty": 1.5}
         assert run.unheeded_rules == {"num_beams": 4, "temperature": 0.6, "do_sample": True}
+    said = capsys.readouterr().out  # once, when the model was loaded
+    assert said.count("The model's generation_config.json asks for repetition_penalty=1.5; num_beams=4 (not kept") == 1
     note = headline_with_note(runs["compiled"])
     assert (
         "by the model's generation_config.json: repetition_penalty=1.5; one beam, where that file asks for 4" in note
