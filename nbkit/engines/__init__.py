@@ -47,10 +47,8 @@ def make_engine(
     """
     # Imported here: the notebook, too, imports this package, to read what engines send; torch it can do without.
     if settings.engine in LIBRARIES:
-        from nbkit.engines.generation_rules import check_rules_are_kept
         from nbkit.engines.in_flight import InFlightEngine
 
-        check_rules_are_kept(settings.engine, settings, loaded)
         return InFlightEngine(settings, loaded, _library_pool(settings, loaded, batch_size))
     from nbkit.engines.sampling import Sampler
 

@@ -124,6 +124,13 @@ REFUSED = ("guidance_scale", "constraints", "force_words_ids")
 """What changes the text and no engine of nbkit does."""
 
 
+LIBRARIES_KEEP = {
+    "vllm": ("repetition_penalty", "min_new_tokens"),
+    "openvino": ("repetition_penalty", "min_new_tokens"),
+}
+"""Rules that other libraries keep, too, in the same way; tests compare the texts."""
+
+
 class GenerationRules:
     """The rules of one model, for sequences that begin, grow and end.
 
@@ -203,21 +210,23 @@ def model_stop_strings(loaded: LoadedModel) -> tuple[str, ...]:
     return (asked,) if isinstance(asked, str) else tuple(asked)
 
 
-def check_rules_are_kept(engine: str, settings: Settings, loaded: LoadedModel) -> None:
-    """Refuse a model with rules for an engine whose library draws the tokens itself.
+def library_rules(engine: str, settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
+    """The model's rules, for an engine whose library chooses the tokens itself: names and values.
 
     Raises
     ------
     InputError
-        The rules, and the engines that keep them.
+        The model has a rule that the library does not keep as transformers does; which, and
+        the engines that do.
     """
     rules = GenerationRules(settings, loaded)
     heeded = rules.heeded | ({"stop_strings": stops} if (stops := model_stop_strings(loaded)) else {})
-    if heeded:
+    if lost := {name: value for name, value in heeded.items() if name not in LIBRARIES_KEEP[engine]}:
         raise InputError(
-            f"the model's generation_config.json asks for {_words(heeded)}, which engine {engine!r} would not heed; "
+            f"the model's generation_config.json asks for {_words(lost)}, which engine {engine!r} would not heed; "
             "take engine='compiled', 'continuous', 'batched' or 'simple', which do."
         )
+    return heeded
 
 
 def _asks(name: str, value: Any) -> bool:

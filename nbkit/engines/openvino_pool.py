@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nbkit.engines.generation_rules import library_rules
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.openvino_conversion import converted_folder, why_unfit
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
@@ -51,6 +52,7 @@ class OpenVinoPool:
 
     def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int) -> None:
         _check(settings, loaded)
+        self._rules = library_rules("openvino", settings, loaded)
         self.capacity = capacity
         self._pipeline = _pipeline(loaded, capacity)
         self._settings = settings
@@ -129,6 +131,8 @@ class OpenVinoPool:
         config.max_new_tokens = asked.max_new_tokens
         config.ignore_eos = asked.ignore_eos
         config.stop_token_ids = set() if asked.ignore_eos else set(self._eos)
+        for rule, value in self._rules.items():
+            setattr(config, rule, value)
         config.do_sample = asked.temperature > 0
         if config.do_sample:
             config.temperature = asked.temperature

@@ -105,11 +105,21 @@ def _why_not(way: Way, settings: Settings, loaded: LoadedModel, prompts: Sequenc
 def _proven(way: Way, settings: Settings, loaded: LoadedModel) -> str | None:
     """Hold the engine against the model, or remember that it was: why it is not right, else None."""
     asked = Settings.of(settings, engine=way.engine)
+    before = set(loaded.prepared)
+    why_not = _why_wrong(way, asked, loaded)
+    if why_not is not None:
+        # What the engine has made of the model for itself, packed weights for one, is of no use now.
+        for made in set(loaded.prepared) - before:
+            del loaded.prepared[made]
+    return why_not
+
+
+def _why_wrong(way: Way, settings: Settings, loaded: LoadedModel) -> str | None:
     file = kept_proofs.file(loaded, f"{way}, {settings.quantization}")
     try:
         found = kept_proofs.read(file)
         if found is None:
-            found = [compare() for compare in _comparisons(way, asked, loaded)]
+            found = [compare() for compare in _comparisons(way, settings, loaded)]
             kept_proofs.keep(file, found)
     except InputError as error:
         return str(error).removesuffix(".")

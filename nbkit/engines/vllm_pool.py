@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from nbkit.engines.generation_rules import library_rules
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.sequence_end import FinishReason
 from nbkit.errors import InputError
@@ -74,6 +75,7 @@ class VllmPool:
 
     def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int, compiled: bool | None = None) -> None:
         self.capacity = capacity
+        self._rules = library_rules("vllm", settings, loaded)
         is_compiled = loaded.device.type == "cuda" if compiled is None else compiled
         replica = _replica(loaded, _Size(capacity, USUAL_PROMPT_TOKENS + settings.max_new_tokens), is_compiled)
         self._engine = replica.engine
@@ -129,6 +131,8 @@ class VllmPool:
             detokenize=bool(asked.stop),
             max_tokens=asked.max_new_tokens,
             ignore_eos=asked.ignore_eos,
+            repetition_penalty=self._rules.get("repetition_penalty", 1.0),
+            min_tokens=self._rules.get("min_new_tokens", 0),
             output_kind=RequestOutputKind.DELTA,
         )
 

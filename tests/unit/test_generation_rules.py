@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 
 import pytest
@@ -13,7 +14,7 @@ from example_runs import article
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from nbkit import models
-from nbkit.engines.generation_rules import GenerationRules, check_rules_are_kept
+from nbkit.engines.generation_rules import LIBRARIES_KEEP, GenerationRules, library_rules
 from nbkit.errors import InputError
 from nbkit.settings import Settings
 
@@ -149,14 +150,25 @@ def test_a_rule_that_no_engine_keeps_is_refused_by_name(tiny):
 
 
 @pytest.mark.parametrize("engine", ["vllm", "openvino"])
-@pytest.mark.parametrize("rule", [{"repetition_penalty": 1.1}, {"stop_strings": ["x"]}])
+@pytest.mark.parametrize("rule", [{"suppress_tokens": [3]}, {"stop_strings": ["x"]}])
 def test_engines_of_other_libraries_refuse_rules_and_name_those_that_keep_them(tiny, engine, rule):
     loaded = dataclasses.replace(tiny, generation_config=GenerationConfig(**rule))
     with pytest.raises(
         InputError, match=f"{next(iter(rule))}.*engine '{engine}' would not heed; take engine='compiled'"
     ):
-        check_rules_are_kept(engine, Settings(engine=engine), loaded)
-    check_rules_are_kept(engine, Settings(engine=engine), tiny)
+        library_rules(engine, Settings(engine=engine), loaded)
+    assert library_rules(engine, Settings(engine=engine), tiny) == {}
+
+
+@pytest.mark.parametrize("rule", LIBRARIES_KEEP["openvino"])
+def test_openvino_keeps_the_rules_that_it_is_given(plain_folder, tmp_path, rule, monkeypatch):
+    if importlib.util.find_spec("openvino_genai") is None:
+        pytest.skip("openvino_genai is not installed")
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "model").mkdir()
+    folder = with_rules(plain_folder, tmp_path / "model", **{rule: RULES[rule]})
+    loaded = models.load(str(folder), "float32")
+    assert kit_texts(loaded, "openvino") == plain_texts(folder)
 
 
 def test_what_a_rule_says_can_be_saved(tiny):

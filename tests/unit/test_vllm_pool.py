@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 
 import pytest
 import torch
 import torch.distributed as dist
+from transformers import GenerationConfig
 
 from nbkit import models
 from nbkit.engines.vllm_pool import VllmPool
@@ -54,6 +56,18 @@ def test_greedy_tokens_are_those_of_generate(loaded):
             whole = loaded.model.generate(torch.tensor([tokens]), do_sample=False, max_new_tokens=12)
         assert finished[index].tokens == whole[0, len(tokens) :].tolist()
         assert finished[index].reason == "length"
+
+
+@pytest.mark.parametrize("rule", [{"repetition_penalty": 1.4}, {"min_new_tokens": 12}])
+def test_the_models_rules_are_those_of_generate(loaded, rule):
+    ruled = dataclasses.replace(loaded, generation_config=GenerationConfig(**rule))
+    finished, _ = run(make_pool(ruled, max_new_tokens=12), tokens_of(loaded))
+    for index, tokens in tokens_of(loaded).items():
+        with torch.inference_mode():
+            whole = loaded.model.generate(
+                torch.tensor([tokens]), do_sample=False, max_new_tokens=12, eos_token_id=[2], **rule
+            )
+        assert finished[index].tokens == whole[0, len(tokens) :].tolist()
 
 
 def test_a_sequence_joins_while_others_go_on(loaded):

@@ -86,7 +86,9 @@ def test_the_run_says_which_rules_of_the_model_were_kept(workers, tiny_model, ca
         assert run.generation_rules == {"repetition_penalty": 1.5}
         assert run.unheeded_rules == {"num_beams": 4, "temperature": 0.6, "do_sample": True}
     said = capsys.readouterr().out  # once, when the model was loaded
-    assert said.count("The model's generation_config.json asks for repetition_penalty=1.5; num_beams=4 (not kept") == 1
+    assert (
+        said.count("The model's generation_config.json asks for repetition_penalty=1.5; num_beams=4 (not kept") == 1
+    )
     note = headline_with_note(runs["compiled"])
     assert (
         "by the model's generation_config.json: repetition_penalty=1.5; one beam, where that file asks for 4" in note
