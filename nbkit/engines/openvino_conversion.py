@@ -24,7 +24,13 @@ MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 ROPE_TYPES = ("default", "linear", "llama3")
 """Rotary embeddings whose frequencies do not depend on the length, which a trace would freeze."""
 
-CONVERSION = 1
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
+
+ALLOWED = {"float32": 1e-3, "bfloat16": 8e-2}
+CHECKED_TOKENS = 8
+"""A converted model's logits may be away from the model's own by such a share of their spread, on so many tokens."""
+
+CONVERSION = 2
 """Raise it when the conversion changes, so that folders converted before are not taken."""
 
 
@@ -43,6 +49,16 @@ def why_unfit(config: Any) -> str | None:
     if rope not in ROPE_TYPES:
         return f"its rotary embeddings are of type {rope}"
     return None
+
+
+def plugin_options(dtype: str) -> dict[str, Any]:
+    """What keeps OpenVINO's arithmetic to a dtype: by default activations and the cache are quantised to 8 bits."""
+    precision = PRECISIONS[dtype]
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "KV_CACHE_PRECISION": precision,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    }
 
 
 def converted_folder(loaded: LoadedModel) -> Path:
@@ -107,14 +123,40 @@ def _convert(source: Path, target: Path, dtype: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         source, dtype=getattr(torch, dtype), attn_implementation="sdpa", use_safetensors=True, **FROM_FOLDER
     )
+    converted = _stateful(model.eval())
+    _check_converted(converted, model, dtype)
     # compress_to_fp16 is on by default.
-    openvino.save_model(_stateful(model.eval()), target / "openvino_model.xml", compress_to_fp16=False)
+    openvino.save_model(converted, target / "openvino_model.xml", compress_to_fp16=False)
     tokenizer = AutoTokenizer.from_pretrained(source, **FROM_FOLDER)
     # The pipeline wants them, though ids go in and come out.
     parts = convert_tokenizer(tokenizer, with_detokenizer=True)
     for name, part in zip(("tokenizer", "detokenizer"), parts, strict=True):
         openvino.save_model(part, target / f"openvino_{name}.xml")
     model.config.save_pretrained(target)
+
+
+def _check_converted(converted: Any, model: Any, dtype: str) -> None:
+    """Hold the converted model's logits against the model's own: a prompt of several tokens, then one by one."""
+    import openvino
+    import torch
+
+    ids = torch.arange(CHECKED_TOKENS)[None] % model.config.vocab_size
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits[0].float()
+    request = openvino.compile_model(converted, "CPU", plugin_options(dtype)).create_infer_request()
+    begin = 0
+    for end in range(CHECKED_TOKENS - 2, CHECKED_TOKENS + 1):
+        step = {
+            "input_ids": ids[:, begin:end],
+            "attention_mask": torch.ones(1, end, dtype=torch.long),
+            "position_ids": torch.arange(begin, end)[None],
+            "beam_idx": torch.zeros(1, dtype=torch.int32),
+        }
+        logits = torch.from_numpy(request.infer({name: value.numpy() for name, value in step.items()})["logits"])[0]
+        apart = float((logits - expected[begin:end]).square().mean().sqrt() / expected.std())
+        if not apart <= ALLOWED[dtype]:
+            raise ModelError(f"its logits are {100 * apart:.2g}% of their spread away from the model's own.")
+        begin = end
 
 
 def _stateful(model: Any) -> Any:

@@ -14,14 +14,13 @@ from typing import Any
 
 from nbkit.engines.generation_rules import library_rules
 from nbkit.engines.in_flight import Finished, Step
-from nbkit.engines.openvino_conversion import converted_folder, why_unfit
+from nbkit.engines.openvino_conversion import PRECISIONS, converted_folder, plugin_options, why_unfit
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.settings import Settings
 
 INSTALL = 'pip install "nbkit[openvino]"'
-PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 STEP_TOKENS = 1024
 """The most tokens, of prompts and of sequences under way, in one step; the library's 256 cut prompts small."""
 
@@ -190,10 +189,7 @@ def _start_pipeline(folder: Path, dtype: str, capacity: int) -> Any:
         INFERENCE_NUM_THREADS=torch.get_num_threads(),
         # Each rank would pin its threads to the machine's first cores, and so to the same ones.
         ENABLE_CPU_PINNING=False,
-        INFERENCE_PRECISION_HINT=PRECISIONS[dtype],
-        # By default activations and the cache are quantised to 8 bits.
-        DYNAMIC_QUANTIZATION_GROUP_SIZE=0,
-        KV_CACHE_PRECISION=PRECISIONS[dtype],
+        **plugin_options(dtype),
     )
 
 

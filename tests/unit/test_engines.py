@@ -142,3 +142,19 @@ def test_the_text_so_far_is_the_beginning_of_the_output(tiny):
     for earlier, later in itertools.pairwise(watch.streamed):
         assert all(b.text.startswith(a.text) for a, b in zip(earlier, later, strict=True))
     assert [streamed.text for streamed in watch.streamed[-1]] == [output.text for output in batch.outputs[:3]]
+
+
+@pytest.mark.parametrize("change", ["no pad, no end", "a pad beyond the vocabulary"])
+def test_what_a_tokenizer_pads_with_changes_no_text(tiny, change):
+    tokenizer = copy.deepcopy(tiny.tokenizer)
+    if change == "no pad, no end":
+        tokenizer.pad_token = tokenizer.eos_token = None
+        loaded = dataclasses.replace(tiny, tokenizer=tokenizer, eos_token_ids=(), prepared={})
+        usual = dataclasses.replace(tiny, eos_token_ids=(), prepared={})
+    else:
+        tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+        loaded, usual = dataclasses.replace(tiny, tokenizer=tokenizer, prepared={}), tiny
+    assert 0 <= loaded.pad_token_id < tiny.config.vocab_size
+    expected = outputs(generate(usual, PROMPTS, engine="simple", max_new_tokens=9))
+    for engine in ("simple", "batched", "compiled", "continuous"):
+        assert outputs(generate(loaded, PROMPTS, engine=engine, batch_size=4, max_new_tokens=9)) == expected, engine

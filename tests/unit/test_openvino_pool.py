@@ -10,7 +10,7 @@ from nbkit import models
 from nbkit.engines import make_engine, openvino_conversion, openvino_pool
 from nbkit.engines.openvino_pool import OpenVinoPool
 from nbkit.engines.protocol import Prompt
-from nbkit.errors import InputError
+from nbkit.errors import InputError, ModelError
 from nbkit.settings import Settings
 
 PROMPTS = ["the king.", "once upon a time", "a", "it was the best of times, it was the worst"]
@@ -64,6 +64,21 @@ def test_greedy_tokens_are_those_of_simple(pool_of, tiny):
     for index, done in finished.items():
         assert tiny.tokenizer.decode(done.tokens, skip_special_tokens=True) == simple[index].text
         assert len(done.tokens) == simple[index].new_tokens
+
+
+def test_a_conversion_that_computes_something_else_is_refused(pool_of, tiny, monkeypatch):
+    from openvino import opset13
+
+    stateful = openvino_conversion._stateful(tiny.model)
+    openvino_conversion._check_converted(stateful, tiny.model, "float32")
+    # One position for all: what a trace with a fixed position would do.
+    positions = next(port for port in stateful.inputs if "position_ids" in port.names)
+    readers = positions.get_target_inputs()
+    fixed = opset13.multiply(positions.node, opset13.constant(0, dtype="int64"))
+    for reader in readers:
+        reader.replace_source_output(fixed.output(0))
+    with pytest.raises(ModelError, match="of their spread away from the model's own"):
+        openvino_conversion._check_converted(stateful, tiny.model, "float32")
 
 
 def test_a_sequence_can_join_and_all_can_be_aborted(pool_of, tiny):

@@ -4,6 +4,8 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbkit import generation, prompt_tokens
 from nbkit.engines.selection import Selected
@@ -42,6 +44,34 @@ def test_what_is_kept_does_not_grow_for_ever(monkeypatch):
     tokens, texts = PromptTokens(Tokenizer()), ["abc", "de", "f"]
     for text in texts * 2:
         assert tokens.of([text]) == [[ord(letter) for letter in text]]
+
+
+def test_a_known_and_a_new_prompt_are_both_given_when_the_memory_is_full(monkeypatch):
+    monkeypatch.setattr(prompt_tokens, "MOST_KEPT", 4)
+    tokenizer = Tokenizer()
+    tokens = PromptTokens(tokenizer)
+    tokens.of(["ab", "cd"])
+    assert tokens.of(["ab", "efg"]) == [[97, 98], [101, 102, 103]]
+    assert tokenizer.calls == [["ab", "cd"], ["efg"]]
+
+
+def test_the_least_recently_used_are_dropped_first(monkeypatch):
+    monkeypatch.setattr(prompt_tokens, "MOST_KEPT", 4)
+    tokenizer = Tokenizer()
+    tokens = PromptTokens(tokenizer)
+    for texts in (["ab", "cd"], ["ab"], ["ef"], ["ab"], ["cd"]):
+        tokens.of(texts)
+    assert tokenizer.calls == [["ab", "cd"], ["ef"], ["cd"]]
+
+
+@given(st.lists(st.lists(st.text("abc", min_size=1, max_size=4), max_size=5), max_size=8))
+def test_whatever_was_dropped_the_ids_are_right_and_the_memory_bounded(batches):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt_tokens, "MOST_KEPT", 7)
+        tokens = PromptTokens(Tokenizer())
+        for texts in batches:
+            assert tokens.of(texts) == [[ord(letter) for letter in text] for text in texts]
+            assert tokens._tokens == sum(map(len, tokens._kept.values())) <= 7
 
 
 def test_the_ids_are_the_tokenizers_own(tiny):
