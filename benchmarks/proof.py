@@ -12,6 +12,7 @@ import os
 import statistics
 import tempfile
 import time
+from unittest.mock import patch
 
 from comparison import print_table, result_path, write_result
 
@@ -29,8 +30,7 @@ def seconds_of_round(model: str, dtype: str) -> dict[str, float]:
     began_s = time.perf_counter()
     loaded = models.load(model, dtype)
     seconds = {"load": time.perf_counter() - began_s}
-    with tempfile.TemporaryDirectory() as nothing_proven:
-        os.environ["NBKIT_CACHE"] = nothing_proven
+    with tempfile.TemporaryDirectory() as nothing_proven, patch.dict(os.environ, NBKIT_CACHE=nothing_proven):
         for engine in ENGINES:
             for use in ("first use", "kept"):
                 # What an engine makes of the model for itself, packed weights for one, it makes in any case.
@@ -56,12 +56,9 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    cache = os.environ.get("NBKIT_CACHE")
     measured: dict[str, list[dict[str, float]]] = {dtype: [] for dtype in options.dtypes}
     for _ in range(options.rounds):
         for dtype, rounds in measured.items():
-            # The model itself comes from where it is kept.
-            os.environ.pop("NBKIT_CACHE") if cache is None else os.environ.update(NBKIT_CACHE=cache)
             rounds.append(seconds_of_round(options.model, dtype))
     medians = {
         dtype: {what: statistics.median(each[what] for each in rounds) for what in rounds[0]}
