@@ -213,11 +213,11 @@ class _Work:
         if selected.place == 0:
             return
         way = WAYS[self._settings.engine][selected.place]
-        self.fallback = Fallback(way.engine, way.pads, "; ".join(selected.reasons))
+        self.fallback = Fallback(way.engine, way.pads, selected.reasons)
         self._settings = Settings.of(self._settings, engine=way.engine)
         if self._place == 0:
             print(
-                f"{type(self.loaded.model).__name__} would not give its own text by {self.fallback.reason}. "
+                f"{type(self.loaded.model).__name__} would not give its own text by {'; '.join(selected.reasons)}. "
                 f"So this run goes on with {way.words}."
             )
 

@@ -287,7 +287,8 @@ class Run:
             fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
             fields["prompts"] = [p if isinstance(p, str) else Conversation.of(p) for p in fields["prompts"]]
             if fields.get("fallback"):
-                fields["fallback"] = Fallback(**fields["fallback"])
+                told = fields["fallback"]
+                fields["fallback"] = Fallback(**{**told, "reasons": tuple(told["reasons"])})
             fields["out_of_memory"] = [OutOfMemory(**o) for o in fields.get("out_of_memory", [])]
             fields["load_samples"] = [LoadSample(**s) for s in fields.get("load_samples", [])]
             if "prompt_tokens" not in fields:

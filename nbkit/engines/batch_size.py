@@ -18,6 +18,9 @@ MOST_CONTINUOUS = 32
 LOGITS_COPIES = 4
 """Rows of the vocabulary's size, in float32, that sampling may hold for each sequence."""
 
+USUAL_LAYERS, USUAL_WIDTH = 32, 4096
+"""Of a model whose config names them otherwise: a 7-billion-parameter model's."""
+
 
 def sequences_that_fit(settings: Settings, loaded: LoadedModel, longest: int, sharing: int) -> int:
     """The most sequences that a rank's memory holds at once, at least 1.
@@ -38,11 +41,24 @@ def sequences_that_fit(settings: Settings, loaded: LoadedModel, longest: int, sh
 
 
 def _kv_bytes(config: Any, loaded: LoadedModel) -> int:
-    """Bytes of the KV cache for one position."""
+    """Bytes of the KV cache for one position.
+
+    Of a model that names no heads, or other ones for each layer, as many as full attention of its width takes.
+    """
     import torch
 
-    heads = config.num_attention_heads
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    item = getattr(torch, loaded.dtype).itemsize
-    return int(2 * config.num_hidden_layers * kv_heads * head_size * item)
+    width = _number(config, "hidden_size") or USUAL_WIDTH
+    heads = _number(config, "num_attention_heads")
+    head_size = _number(config, "head_dim") or (width // heads if heads else None)
+    kv_heads = _number(config, "num_key_value_heads") or heads
+    kv_width = kv_heads * head_size if kv_heads and head_size else width
+    layers = _number(config, "num_hidden_layers") or USUAL_LAYERS
+    return int(2 * layers * kv_width * getattr(torch, loaded.dtype).itemsize)
+
+
+def _number(config: Any, name: str) -> int | None:
+    try:
+        value = getattr(config, name, None)
+    except Exception:  # transformers has a class of its own for what differs from layer to layer
+        return None
+    return value if isinstance(value, int) else None

@@ -11,7 +11,7 @@ from architectures import ARCHITECTURES, PROMPTS, Architecture, build, load, pla
 from engine_runs import Watch, outputs
 
 from nbkit import models
-from nbkit.engines import Prompt, make_engine
+from nbkit.engines import Prompt, make_engine, sequences_that_fit
 from nbkit.engines.proof import GivenPrompts
 from nbkit.engines.selection import WAYS, select
 from nbkit.settings import Settings
@@ -74,6 +74,7 @@ def generated(loaded: models.LoadedModel, engine: str) -> tuple[list[str], str]:
     asked = Settings(engine=engine, max_new_tokens=NEW, batch_size=len(PROMPTS))
     prompts = [Prompt(index, text) for index, text in enumerate(PROMPTS)]
     way = WAYS[engine][select(asked, loaded, prompts).place]
+    assert sequences_that_fit(asked, loaded, longest=max(map(len, PROMPTS)), sharing=1) > len(PROMPTS)
     taken = Settings.of(asked, engine=way.engine)
     made = make_engine(taken, loaded, len(PROMPTS), pads=way.pads)
     batches = [[prompt] for prompt in prompts] if taken.is_in_flight else [prompts]

@@ -308,7 +308,7 @@ def test_conversations_and_what_was_fallen_back_to_are_saved_with_the_run(tmp_pa
     made = dataclasses.replace(
         run(prompts=1),
         prompts=[talk],
-        fallback=Fallback("batched", False, "'compiled': it fails"),
+        fallback=Fallback("batched", False, ("'compiled': it fails",)),
         generation_rules={"repetition_penalty": 1.3},
         unheeded_rules={"num_beams": 4},
     )
@@ -321,7 +321,7 @@ def test_conversations_and_what_was_fallen_back_to_are_saved_with_the_run(tmp_pa
 def test_a_run_is_named_by_the_engine_that_generated_it():
     asked = run(engine="compiled", batch_size=4)
     assert (asked.engine, asked.engine_label, asked.is_in_flight) == ("compiled", "compiled", True)
-    other = dataclasses.replace(asked, fallback=Fallback("simple", False, "why"))
+    other = dataclasses.replace(asked, fallback=Fallback("simple", False, ("why",)))
     assert (other.engine, other.engine_label, other.is_in_flight) == ("simple", "simple (asked: compiled)", False)
     assert (other.batch_size, other.summary()["engine"]) == (1, "simple (asked: compiled)")
 
