@@ -18,7 +18,7 @@ from nbkit.errors import InputError, JobCancelled, NbkitError
 from nbkit.machine import package_version
 from nbkit.progress import RunProgress
 from nbkit.prompt_files import read_prompts
-from nbkit.prompts import first_lines
+from nbkit.prompts import Conversation, first_lines
 from nbkit.run import Run
 from nbkit.settings import ARTICLE, AUTO, DTYPES, ENGINES, ORDERS, QUANTIZATIONS, SPECIAL_TOKENS, SPLITS, Settings
 from nbkit.sweep import Grid, Sweep, SweepRunner, resume_or_begin, whole_numbers
@@ -371,6 +371,8 @@ def _save(run: Run, out: Path) -> None:
         run.save(out)
         return
     rows = run.table("outputs").to_dict("records")
+    for row, prompt in zip(rows, run.prompts, strict=True):
+        row["prompt"] = prompt.to_list() if isinstance(prompt, Conversation) else prompt
     finished = [{"index": i, **row} for i, row in enumerate(rows) if run.outputs[i] is not None]
     write_atomically(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in finished))
 

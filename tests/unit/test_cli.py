@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -11,9 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from example_runs import run as example_run
 
 from nbkit import cli, doctor, machine
 from nbkit.errors import InputError
+from nbkit.prompts import Conversation
 from nbkit.run import Run
 from nbkit.settings import ARTICLE, ENGINES, Settings
 
@@ -92,7 +95,7 @@ def test_generate_asks_for_what_its_options_say(tmp_path):
     prompts.write_text("one\ntwo\n")
     options = (
         "--engine compiled --batch-size 3 --token-budget 500 --quantization none --temperature 0.7 --top-p 0.9 "
-        "--top-k 5 --seed 2 --split static --order as_given"
+        "--top-k 5 --seed 2 --split static --order as_given --special-tokens none"
     )
 
     ran = nbkit(
@@ -112,7 +115,16 @@ def test_generate_asks_for_what_its_options_say(tmp_path):
         split="static",
         order="as_given",
         stop=("zz", " z"),
+        special_tokens="none",
     )
+
+
+def test_a_conversation_is_written_as_its_messages(tmp_path):
+    messages = [{"role": "user", "content": "Why?"}]
+    made = dataclasses.replace(example_run(prompts=1), prompts=[Conversation.of(messages)])
+    cli._save(made, tmp_path / "o.jsonl")
+    (line,) = (tmp_path / "o.jsonl").read_text().splitlines()
+    assert json.loads(line)["prompt"] == messages
 
 
 def test_without_options_generate_asks_for_the_defaults(monkeypatch, tmp_path):
