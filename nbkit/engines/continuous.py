@@ -65,7 +65,8 @@ class ContinuousPool:
     Raises
     ------
     InputError
-        transformers is too old, or the model's layers keep something else than keys and values of positions.
+        transformers is too old, or the model's layers keep something else than keys and values of
+        positions, or cap their scores.
     """
 
     joins_cheaply = True
@@ -73,6 +74,7 @@ class ContinuousPool:
     def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int, chooser: NextTokens) -> None:
         _check_version(transformers.__version__)
         check_attention(loaded)
+        _check_scores(loaded)
         self._settings = settings
         self._loaded = loaded
         self._model = _paged_model(loaded)
@@ -286,6 +288,12 @@ def _flash_attention(loaded: LoadedModel) -> str | None:
     if is_flash_attn_3_available():
         return "flash_attention_3"
     return "flash_attention_2" if is_flash_attn_2_available() else None
+
+
+def _check_scores(loaded: LoadedModel) -> None:
+    # In bfloat16 a proof may take for rounding what this changes.
+    if getattr(loaded.config.get_text_config(), "attn_logit_softcapping", None) is not None:
+        raise InputError("transformers' paged attention does not cap scores, as attn_logit_softcapping asks.")
 
 
 def _check_version(version: str) -> None:

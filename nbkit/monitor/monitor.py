@@ -142,7 +142,7 @@ class Monitor:
 
 
 def _read(lines: IO[str], samples: deque[LoadSample]) -> None:
-    with contextlib.suppress(ValueError, OSError):  # closed while reading
+    with contextlib.suppress(ValueError, OSError), lines:  # closed while reading
         for line in lines:
             taken: dict[str, Any] = json.loads(line)
             samples.extend(LoadSample(at_s=taken["at_s"], **sample) for sample in taken["samples"])
