@@ -40,6 +40,10 @@ BEYOND = 3
 CHEAP_FLOP = {"cpu": 5e9, "cuda": 2e13}
 """What that prompt may cost: about 0.05 s of one core or of one GPU."""
 
+TOKENS = 60
+MODEST_FLOP_S = {"cpu": 5e10, "cuda": 1e13}
+"""Tokens computed in a proof, and what one core or one GPU computes a second at least."""
+
 ALLOWED = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 8e-2}
 """The root mean square of the differences that is rounding, as a share of the logits' own spread."""
 
@@ -95,6 +99,12 @@ def differences(
         for index, (text, length) in enumerate(shapes)
         for step in range(STEPS)
     ]
+
+
+def expected_s(loaded: LoadedModel) -> float:
+    """About how many seconds a proof takes: its tokens' products at a modest speed of the device."""
+    parameters: int = sum(parameter.numel() for parameter in loaded.model.parameters())
+    return 2 * parameters * TOKENS / MODEST_FLOP_S.get(loaded.device.type, MODEST_FLOP_S["cpu"])
 
 
 def _relative(logits: torch.Tensor, expected: torch.Tensor) -> float:

@@ -8,6 +8,7 @@ with one prompt at a time: a user never gets another text than the model's own u
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -17,12 +18,15 @@ from nbkit.engines import kept_proofs, make_engine
 from nbkit.engines.memory_limit import is_out_of_memory
 from nbkit.engines.model_state import ModelState
 from nbkit.engines.prompt_check import exceeds
-from nbkit.engines.proof import ALLOWED, Difference, differences
+from nbkit.engines.proof import ALLOWED, Difference, differences, expected_s
 from nbkit.engines.protocol import Engine, Prompt
 from nbkit.engines.sampling import NextTokens
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.settings import Settings
+
+WORTH_A_WORD_S = 3.0
+"""A proof that takes longer is announced."""
 
 QUANTIZED_APART = 0.8
 """How far quantised weights may take the logits from the model's, as a share of their spread, on average over the
@@ -119,6 +123,10 @@ def _why_wrong(way: Way, settings: Settings, loaded: LoadedModel) -> str | None:
     try:
         found = kept_proofs.read(file)
         if found is None:
+            if expected_s(loaded) > WORTH_A_WORD_S and os.environ.get("LOCAL_RANK", "0") == "0":
+                print(
+                    f"holding {way.words} against the model, once on this machine: about {expected_s(loaded):.0f} s"
+                )
             found = [compare() for compare in _comparisons(way, settings, loaded)]
             kept_proofs.keep(file, found)
     except InputError as error:

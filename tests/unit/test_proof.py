@@ -207,3 +207,14 @@ def test_batches_of_one_length_hold_every_prompt_once(unproven):
     assert [output.index for output in outputs(done)] == list(range(7))
     assert [len(batch.record.indices) for batch in done] == [1, 2, 2, 2]
     assert all(batch.record.padding_tokens == 0 for batch in done)
+
+
+def test_a_proof_that_takes_long_is_announced(unproven, monkeypatch, capsys):
+    select(asked(), unproven, LISTED)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(selection, "expected_s", lambda _: 17.2)
+    select(asked("batched"), unproven, LISTED)
+    assert capsys.readouterr().out == "holding 'batched' against the model, once on this machine: about 17 s\n"
+    unproven.prepared.clear()
+    select(asked("batched"), unproven, LISTED)
+    assert capsys.readouterr().out == ""  # it is kept
