@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from nbkit import prompt_endings
 from nbkit.errors import InputError
-from nbkit.prompt_files import PROMPT_ENDINGS, parse_prompts, prompt_columns, read_prompts
+from nbkit.prompt_files import PROMPT_ENDINGS, endings, parse_prompts, prompt_columns, read_prompts
 from nbkit.prompts import Conversation
 
 TEXT = st.text(
@@ -266,7 +265,7 @@ def test_packed_files_that_are_damaged_or_huge_are_refused(monkeypatch):
         if damaged:
             with pytest.raises(InputError, match=r"p\.txt\.gz cannot be unpacked by gzip"):
                 parse_prompts("p.txt.gz", damaged)
-    monkeypatch.setattr(prompt_endings, "MOST_UNPACKED_BYTES", 100_000)
+    monkeypatch.setattr(endings, "MOST_UNPACKED_BYTES", 100_000)
     with pytest.raises(InputError, match=r"p\.txt\.gz unpacks to more than 0.0001 GB; split it"):
         parse_prompts("p.txt.gz", packed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from nbkit.errors import InputError
-from nbkit.prompt_choice import Column, describe_column
+from nbkit.prompt_files.choice import Column, describe_column
 
 INDEX_OF_PANDAS = "__index_level_"
 SAMPLED_ROWS = 100

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbkit.errors import InputError
-from nbkit.prompt_choice import USUAL_COLUMN, Column, describe_column, is_bookkeeping, list_columns
-from nbkit.prompt_endings import decode, numbered_lines
-from nbkit.prompt_forms import CHATS, form_of, is_messages
+from nbkit.prompt_files.choice import USUAL_COLUMN, Column, describe_column, is_bookkeeping, list_columns
+from nbkit.prompt_files.endings import decode, numbered_lines
+from nbkit.prompt_files.forms import CHATS, form_of, is_messages
 from nbkit.prompts import shorten
 
 # Under these names a list holds what the file is about, whatever text stands beside it.

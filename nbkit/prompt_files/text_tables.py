@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nbkit.errors import InputError
-from nbkit.prompt_endings import decode
+from nbkit.prompt_files.endings import decode
 from nbkit.prompts import shorten
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}

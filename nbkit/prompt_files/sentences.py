@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nbkit.prompt_choice import MOST_LISTED, Choice
-from nbkit.prompt_forms import MESSAGES, REQUEST_BODIES, TEXT, TURNS, Taken
+from nbkit.prompt_files.choice import MOST_LISTED, Choice
+from nbkit.prompt_files.forms import MESSAGES, REQUEST_BODIES, TEXT, TURNS, Taken
 from nbkit.prompts import shorten
 
 ROW_OF = {"column": "row", "key": "object"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from nbkit.errors import InputError
-from nbkit.prompt_forms import SYSTEM_KEYS, form_of
+from nbkit.prompt_files.forms import SYSTEM_KEYS, form_of
 from nbkit.prompts import shorten
 
 USUAL_COLUMN = "prompt"

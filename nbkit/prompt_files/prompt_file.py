@@ -1,4 +1,4 @@
-"""Files of prompts, on disk or uploaded: text, JSON, and tables; what was taken of them is said, never guessed."""
+"""Prompt file: what a file of prompts holds, read by its ending, and what of it was taken."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.errors import InputError
-from nbkit.prompt_choice import USUAL_COLUMN, Choice, Column, choose_column, describe_column
-from nbkit.prompt_csv import USUAL_SEPARATORS, TextTable, read_header, read_text_table, separator_name
-from nbkit.prompt_endings import PROMPT_ENDINGS, numbered_lines, prompt_ending, unpack
-from nbkit.prompt_forms import REQUEST_BODIES, SYSTEM_KEYS, TEXT, Taken, is_messages, read_value
-from nbkit.prompt_json import Entries, Entry, read_json_document, read_json_lines
-from nbkit.prompt_parquet import ParquetTable
-from nbkit.prompt_sentences import goes_without_saying, in_words, in_words_without_key
+from nbkit.prompt_files.choice import USUAL_COLUMN, Choice, Column, choose_column, describe_column
+from nbkit.prompt_files.endings import numbered_lines, prompt_ending, unpack
+from nbkit.prompt_files.forms import REQUEST_BODIES, SYSTEM_KEYS, TEXT, Taken, is_messages, read_value
+from nbkit.prompt_files.json_values import Entries, Entry, read_json_document, read_json_lines
+from nbkit.prompt_files.parquet_tables import ParquetTable
+from nbkit.prompt_files.sentences import goes_without_saying, in_words, in_words_without_key
+from nbkit.prompt_files.text_tables import USUAL_SEPARATORS, TextTable, read_header, read_text_table, separator_name
 from nbkit.prompts import Conversation, shorten
-
-__all__ = ["PROMPT_ENDINGS", "PromptFile", "parse_prompt_file", "parse_prompts", "prompt_columns", "read_prompts"]
 
 COLUMN, KEY = "column", "key"
 
