@@ -98,8 +98,11 @@ def generate_on_rank(
     work = _Work(rank, accelerator, prompts, settings, working) if has_part else None
     # Ranks that take prompts from one list have to cut it alike.
     plans = gather_object([work.plan()] if work else [])
+    fallback = _fallback(settings, plans)
+    if fallback is not None:
+        settings = Settings.of(settings, engine=fallback.engine)
     if work:
-        work.prepare(plans)
+        work.prepare(settings, fallback, min(plan.fitting for plan in plans))
     accelerator.wait_for_everyone()
     begin_s = rank.elapsed_s
     lengths = work.count_tokens() if work and _needs_lengths(settings) else []
@@ -185,40 +188,33 @@ class _Work:
         longest = max((len(str(prompt).encode()) for prompt in self._prompts), default=0) // BYTES_A_TOKEN
         return sequences_that_fit(self._settings, self.loaded, longest, sharing=self._ranks_on_device())
 
-    def prepare(self, plans: Sequence[Plan]) -> None:
-        """Make the engine that all ranks can take, for as many sequences as fit, or fewer where batches are alike."""
-        self._turn_to(max((plan.selected for plan in plans), key=lambda selected: selected.place))
-        fitting = min(plan.fitting for plan in plans)
+    def prepare(self, settings: Settings, fallback: Fallback | None, fitting: int) -> None:
+        """Make the engine that the ranks agreed on, for so many sequences or fewer where batches are alike."""
+        self._settings, self._fallback = settings, fallback
+        self._say_what_differs()
         if self._settings.prompts_a_batch == AUTO:
             fitting = schedule.even_batch_size(len(self._prompts), self._working, fitting)
         elif self._settings.is_in_flight:
             # The first rank to be ready must not take what the others could do at the same time.
             fitting = min(fitting, schedule.even_batch_size(len(self._prompts), self._working, len(self._prompts)))
-        pads = self.fallback is None or self.fallback.pads
+        pads = fallback is None or fallback.pads
         self.engine = make_engine(self._settings, self.loaded, fitting, pads=pads)
         if self._settings.tokenize_first:
             prompts = [self._prompts[place] for place in self._places]
             self.loaded.prompt_tokens.of(prompts, self._settings.special_tokens)
 
-    def _turn_to(self, selected: Selected) -> None:
-        """Go on with the engine that was selected, and say so where it is another than the one asked for."""
+    def _say_what_differs(self) -> None:
+        """Say once what the model's own file asks for, and where the engine is another than the one asked for."""
         from nbkit.engines.generation_rules import GenerationRules
-        from nbkit.engines.selection import WAYS
 
         rules = GenerationRules(self._settings, self.loaded)
         self._rules = rules.heeded, rules.unheeded
         if self.load_s and self._place == 0 and (words := rules.words):
             print(f"The model's generation_config.json asks for {words}.")
-        self.fallback = None
-        if selected.place == 0:
-            return
-        way = WAYS[self._settings.engine][selected.place]
-        self.fallback = Fallback(way.engine, way.pads, selected.reasons)
-        self._settings = Settings.of(self._settings, engine=way.engine)
-        if self._place == 0:
+        if self._fallback is not None and self._place == 0:
             print(
-                f"{type(self.loaded.model).__name__} would not give its own text by {'; '.join(selected.reasons)}. "
-                f"So this run goes on with {way.words}."
+                f"{type(self.loaded.model).__name__} would not give its own text by "
+                f"{'; '.join(self._fallback.reasons)}. So this run goes on with {self._fallback.words}."
             )
 
     def count_tokens(self) -> list[int]:
@@ -233,7 +229,7 @@ class _Work:
         prompts; none where the schedule does without.
         """
         share = len(self._share) if self._is_static else None
-        self._rank.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size, self.fallback, *self._rules))
+        self._rank.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size, self._fallback, *self._rules))
         batches = self._batches(lengths)
         mine = iter(batches) if self._is_static else schedule.taken_in_turn(batches, self._rank.tickets())
         outputs: list[Output] = []
@@ -276,6 +272,17 @@ class _Work:
 
     def _prompt(self, place: int) -> Prompt:
         return Prompt(place, self._prompts[place])
+
+
+def _fallback(settings: Settings, plans: Sequence[Plan]) -> Fallback | None:
+    """What all ranks go on with: the same, for they take prompts from one list."""
+    selected = max((plan.selected for plan in plans), key=lambda selected: selected.place)
+    if selected.place == 0:
+        return None
+    from nbkit.engines.selection import WAYS
+
+    way = WAYS[settings.engine][selected.place]
+    return Fallback(way.engine, way.pads, selected.reasons)
 
 
 def _needs_lengths(settings: Settings) -> bool:

@@ -196,6 +196,12 @@ def load(
     )
 
 
+def files_state(folder: Path) -> list[tuple[str, int, int]]:
+    """What tells one state of a model's folder from another: names, sizes and times of change, in nanoseconds."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
 def _load_weights(name: str, folder: Path, dtype: str, device: torch.device) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig

@@ -15,7 +15,7 @@ from nbkit.atomic_write import write_atomically
 from nbkit.engines.proof import Difference
 from nbkit.errors import InputError
 from nbkit.machine import package_version, processor_name
-from nbkit.models import LoadedModel, cache_folder
+from nbkit.models import LoadedModel, cache_folder, files_state
 
 PACKAGES = ("torch", "transformers", "accelerate", "flash-attn", "torchao")
 """Whose versions decide what is computed."""
@@ -23,12 +23,11 @@ PACKAGES = ("torch", "transformers", "accelerate", "flash-attn", "torchao")
 
 def file(loaded: LoadedModel, way: str) -> Path:
     """Where the proof of a way of computing with a model is kept: its name changes with all that it depends on."""
-    files = sorted([*loaded.folder.glob("*.safetensors"), *loaded.folder.glob("*.json")])
-    model = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files]
+    model = str(loaded.folder.resolve()), files_state(loaded.folder)
     is_gpu = loaded.device.type == "cuda"
     device = torch.cuda.get_device_name(loaded.device) if is_gpu else processor_name()
     versions = [package_version(name) for name in PACKAGES]
-    depends_on = (str(loaded.folder.resolve()), model, way, loaded.dtype, device, versions, _engines_code())
+    depends_on = (model, way, loaded.dtype, device, versions, _engines_code())
     return cache_folder() / "proofs" / f"{hashlib.sha256(repr(depends_on).encode()).hexdigest()[:24]}.json"
 
 

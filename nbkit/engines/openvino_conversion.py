@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.errors import ModelError
-from nbkit.models import FROM_FOLDER, LoadedModel, cache_folder
+from nbkit.models import FROM_FOLDER, LoadedModel, cache_folder, files_state
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """Decoders whose conversion is tested: full attention over all that came before."""
@@ -85,9 +85,7 @@ def converted_folder(loaded: LoadedModel) -> Path:
 
 def _name(folder: Path, dtype: str) -> str:
     """A name that changes with the folder's files, the dtype and the conversion."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
-    seen = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    digest = hashlib.sha256(repr((str(folder.resolve()), seen, CONVERSION)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr((str(folder.resolve()), files_state(folder), CONVERSION)).encode()).hexdigest()[:16]
     return f"{digest}-{dtype}"
 
 

@@ -55,7 +55,7 @@ def check_prompts_fit(prompts: Sequence[Prompt], loaded: LoadedModel, settings: 
             f"the model's context is {limit} tokens, prompt and output together."
         )
     for prompt in prompts:
-        if _is_surely_text(prompt, loaded) and most_positions(prompt, settings) <= (limit or float("inf")):
+        if _is_surely_text(prompt, loaded) and _most_positions(prompt, settings) <= (limit or float("inf")):
             continue
         tokens = len(_encoded_alone(prompt, loaded, settings))
         if limit is not None and tokens + settings.max_new_tokens > limit:
@@ -68,13 +68,13 @@ def check_prompts_fit(prompts: Sequence[Prompt], loaded: LoadedModel, settings: 
 def exceeds(positions: int, prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> bool:
     """Whether a prompt with its new tokens may take more than so many positions."""
     return any(
-        most_positions(prompt, settings) > positions
+        _most_positions(prompt, settings) > positions
         and len(_encoded_alone(prompt, loaded, settings)) + settings.max_new_tokens > positions
         for prompt in prompts
     )
 
 
-def most_positions(prompt: Prompt, settings: Settings) -> float:
+def _most_positions(prompt: Prompt, settings: Settings) -> float:
     """The most positions that a prompt with its new tokens can take, without counting its tokens."""
     if isinstance(prompt.content, Conversation):
         return float("inf")  # a template may add any number

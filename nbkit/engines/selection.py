@@ -23,6 +23,7 @@ from nbkit.engines.protocol import Engine, Prompt
 from nbkit.engines.sampling import NextTokens
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
+from nbkit.records import way_in_words
 from nbkit.settings import Settings
 
 WORTH_A_WORD_S = 3.0
@@ -45,8 +46,7 @@ class Way:
 
     @property
     def words(self) -> str:
-        alike = ", prompts of one length at a time" if self.engine == "batched" and not self.pads else ""
-        return f"{self.engine!r}{alike}"
+        return way_in_words(self.engine, self.pads)
 
 
 BATCHES = (Way("batched"), Way("batched", pads=False), Way("simple", pads=False))

@@ -214,7 +214,7 @@ if result.is_file():
 # | to learn what happens, or to compare with the article | `simple`, `batched` |
 # | throughput, with nothing more to install | the defaults: `compiled`, `auto`, dynamic, by length |
 # | more of it, and can accept slightly other texts | `dtype="bfloat16"` where the device knows it; on a CPU also `quantization="int8"` |
-# | a model that `compiled` refuses (it says so) | `batched` |
+# | a model that `compiled` is not right for | nothing else: the run goes on with `batched` by itself, and says so |
 # | the most on an Intel or AMD processor | `openvino` |
 # | the most on GPUs, long outputs, large models | `vllm` |
 # | to see transformers' own continuous batching | `continuous` |

@@ -95,8 +95,6 @@ class Architecture:
     """Whether transformers' ``generate`` gives left-padded prompts in one batch the texts they have alone."""
     batches: bool = True
     """Whether it gives prompts of one length in one batch the texts they have alone."""
-    forgets: bool = True
-    """Whether a model that has written one text writes the next as an unused one would."""
 
     @property
     def is_known(self) -> bool:
@@ -131,7 +129,6 @@ ARCHITECTURES = [
         "frequencies change beyond 32 tokens, for the whole batch, and stay changed in the module",
         seed=3,
         pads=False,
-        forgets=False,
     ),
     Architecture(
         "llama, yarn",
@@ -710,7 +707,6 @@ ARCHITECTURES = [
         scales={"embed": 0.1, "v_proj": 0.9},
         seed=2,
         pads=False,
-        forgets=False,
     ),
     Architecture(
         "lfm2",

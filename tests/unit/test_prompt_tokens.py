@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit import generation, prompt_tokens
-from nbkit.engines.selection import Selected
 from nbkit.prompt_tokens import PromptTokens
 from nbkit.settings import Settings
 
@@ -89,5 +88,5 @@ def test_where_asked_a_rank_tokenises_before_the_timed_part(tiny, monkeypatch, s
     asked = Settings(split=split, batch_size=2, tokenize_first=tokenize_first)
     accelerator = SimpleNamespace(process_index=1, device="cpu")
     work = generation._Work(rank, accelerator, ["a", "b", "c"], asked, working=2)
-    work.prepare([generation.Plan(Selected(0, ()), 2)])
+    work.prepare(asked, None, 2)
     assert tokenizer.calls == ([encoded] if tokenize_first else [])
