@@ -30,7 +30,8 @@ FIRST_LINES, PASTED, FILE, SYNTHETIC, GIVEN = "first lines", "pasted text", "a f
 MOST_PROMPTS = 200
 MOST_SYNTHETIC = 10_000
 COUNT_AFTER_S = 0.2
-NO_COLUMNS, AS_FOUND = ("-", None), ("the plain one", None)
+NOT_CHOSEN = 0  # no column's name; with None a drop-down shows nothing
+NO_COLUMNS, AS_FOUND = ("-", NOT_CHOSEN), ("the plain one", NOT_CHOSEN)
 
 
 class PromptsPanel:
@@ -178,7 +179,7 @@ class _FileSource:
         self._said = StatusLine()
         read.on_click(lambda _: self._try(self._read_path))
         self._upload.observe(lambda _: self._try(self._read_upload), "value")
-        self._column.observe(lambda change: self._try(lambda: self._parse(change.new)), "value")
+        self._column.observe(lambda _: self._try(self._parse), "value")
         row = ipywidgets.HBox([self._path, read, self._upload], layout={"flex_flow": "row wrap"})
         self.widget = ipywidgets.VBox([row, self._column, self._said])
 
@@ -210,13 +211,14 @@ class _FileSource:
         self._column.options = [AS_FOUND, *((column, column) for column in columns)] if columns else [NO_COLUMNS]
         self._column.disabled = not columns
         self._name, self._data = name, data
-        self._parse(None)
+        self._parse()
 
-    def _parse(self, column: str | None) -> None:
+    def _parse(self) -> None:
         if not self._name:
             return
+        chosen = self._column.value
         try:
-            found = parse_prompt_file(self._name, self._data, column)
+            found = parse_prompt_file(self._name, self._data, None if chosen == NOT_CHOSEN else chosen)
         except InputError:
             self._take([])  # rather than run what another file or column held
             raise

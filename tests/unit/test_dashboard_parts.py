@@ -359,8 +359,10 @@ def test_the_prompts_panel_guesses_no_column_and_forgets_what_another_file_held(
     panel._source.value = "a file"
     read_file(panel, "plain.txt")
     assert panel.prompts() == ["one"]
+    assert panel._file._column.label == "-"
 
     read_file(panel, "several.csv")
+    assert panel._file._column.label == "the plain one"
     assert "choose the column with the prompts" in panel._file._said.value
     with pytest.raises(InputError, match="no prompts were read yet"):
         panel.prompts()
