@@ -24,12 +24,12 @@ import peers
 from comparison import compare, describe_ranks, in_turns, print_table, result_path, write_result
 
 import nbkit
-from nbkit import device_speed
 from nbkit.analysis.roofline import decode_limit, prefill_limit
-from nbkit.machine import package_version
-from nbkit.model_shape import model_shape
-from nbkit.settings import ARTICLE
-from nbkit.token_lengths import token_lengths
+from nbkit.files.machine import package_version
+from nbkit.measure import device_speed
+from nbkit.models.model_shape import model_shape
+from nbkit.models.token_lengths import token_lengths
+from nbkit.records.settings import ARTICLE
 
 CHECKED_PROMPTS, CHECKED_TOKENS = 10, 30
 WARM_UP_TOKENS = 4

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import nbkit
-from nbkit import machine
-from nbkit.atomic_write import check_writable, write_atomically
+from nbkit.files import machine
+from nbkit.files.atomic_write import check_writable, write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 _LOAD_AVERAGE_AT_START = os.getloadavg()

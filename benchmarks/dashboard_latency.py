@@ -21,8 +21,8 @@ from pathlib import Path
 from comparison import percentile, print_table, result_path, write_result
 
 import nbkit
-from nbkit.dashboards.explore import LIVE_PAUSE_S
-from nbkit.export import load_runs
+from nbkit.app.dashboards.explore.explore import LIVE_PAUSE_S
+from nbkit.records.export import load_runs
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "browser"))

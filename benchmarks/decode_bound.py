@@ -17,10 +17,10 @@ from typing import Any
 from comparison import describe_ranks, in_turns, print_table, result_path, write_result
 
 import nbkit
-from nbkit import device_speed
 from nbkit.analysis import roofline
-from nbkit.machine import package_version
-from nbkit.model_shape import model_shape
+from nbkit.files.machine import package_version
+from nbkit.measure import device_speed
+from nbkit.models.model_shape import model_shape
 
 CONTENDERS = ("simple", "batched:16", "batched:100", "compiled:16", "compiled:100", "continuous:16", "continuous:100")
 SIMPLE_PROMPTS = 4

@@ -23,7 +23,7 @@ from comparison import compare, describe_ranks, in_turns, print_table, result_pa
 
 import nbkit
 from nbkit.prompts import FIRST_LINES
-from nbkit.settings import ARTICLE
+from nbkit.records.settings import ARTICLE
 
 WARM_UP_TOKENS = 8
 

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 
-from nbkit.machine import usable_cores, uses_cpu
+from nbkit.files.machine import usable_cores, uses_cpu
 
 MARK = "moments:"
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nbkit.embedded_models import SMOLLM2_GGUF
-from nbkit.machine import package_version
-from nbkit.models import cache_folder, locate
+from nbkit.files.cache import cache_folder
+from nbkit.files.machine import package_version
+from nbkit.models import locate
+from nbkit.models.embedded import SMOLLM2_GGUF
 
 PACKAGES = ("torch", "transformers", "accelerate", "openvino-genai")
 

@@ -16,7 +16,7 @@ from typing import Any
 from comparison import compare, describe_ranks, in_turns, print_table, result_path, write_result
 
 import nbkit
-from nbkit.settings import ARTICLE
+from nbkit.records.settings import ARTICLE
 
 ENGINES: dict[str, dict[str, Any]] = {"the article's batches": ARTICLE, "the default": {}}
 FREE, PINNED = "free", "pinned"

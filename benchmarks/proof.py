@@ -18,7 +18,7 @@ from comparison import print_table, result_path, write_result
 
 from nbkit import models
 from nbkit.engines import Prompt
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 ENGINES = ("batched", "compiled", "continuous")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from nbkit.analysis.model_arithmetic import LLAMA_2_7B
 from nbkit.models import locate
+from nbkit.models.model_arithmetic import LLAMA_2_7B
 
 
 def main() -> None:

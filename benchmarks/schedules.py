@@ -20,7 +20,7 @@ from comparison import compare, describe_ranks, in_turns, print_table, result_pa
 import nbkit
 from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.what_if import Workload, simulate
-from nbkit.settings import ARTICLE
+from nbkit.records.settings import ARTICLE
 
 STATIC = "static, as given (the article's)"
 BOTH = "dynamic, by length"

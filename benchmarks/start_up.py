@@ -28,7 +28,7 @@ import fresh_launch
 from comparison import compare, describe_ranks, in_turns, percentile, print_table, result_path, write_result
 
 import nbkit
-from nbkit.generation import ShareBegun
+from nbkit.inference.generation import ShareBegun
 
 MEASUREMENTS = ("round_trip", "first_batch", "ready")
 PLAIN_IMPORTS = """

@@ -21,7 +21,7 @@ from comparison import describe_ranks, print_table, result_path, write_result
 import nbkit
 from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.what_if import Workload, simulate
-from nbkit.settings import ARTICLE
+from nbkit.records.settings import ARTICLE
 
 TARGET = 0.1
 

@@ -1,5 +1,5 @@
 """``python -m nbkit``: the command line, where the script ``nbkit`` is not on the path."""
 
-from nbkit.cli import main
+from nbkit.app.cli.commands import main
 
 main()

@@ -66,3 +66,13 @@ class JobCancelled(concurrent.futures.CancelledError):
     def __init__(self, message: str = "the job was cancelled", partial: Any = None) -> None:
         super().__init__(message)
         self.partial = partial
+
+
+LONGEST_REASON = 300
+"""Characters of another library's message that are quoted."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of another library's message, to be quoted in one of the kit's own; shortened if long."""
+    line = (str(error).strip().splitlines() or ["no details"])[0]
+    return (line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "...").removesuffix(".")

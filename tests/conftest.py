@@ -51,7 +51,10 @@ def _hosts_and_ranks(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if "nbkit.workers.host" in " ".join(process.cmdline()) and process.environ().get(SESSION) == mark:
+            if (
+                "nbkit.runtime.launchers.host" in " ".join(process.cmdline())
+                and process.environ().get(SESSION) == mark
+            ):
                 found.append(process)
         except psutil.Error:
             continue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.what_if import Forecast, Workload, simulate
 from nbkit.errors import InputError
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 GOALS = ("throughput", "first token", "cost")
 PAYS = 0.5

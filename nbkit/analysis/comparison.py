@@ -14,8 +14,8 @@ from difflib import SequenceMatcher
 from itertools import takewhile
 from typing import Literal
 
-from nbkit.prompts import Conversation
-from nbkit.run import Run
+from nbkit.records.request import Conversation
+from nbkit.records.run import Run
 
 Kind = Literal["same", "removed", "added"]
 

@@ -25,7 +25,7 @@ import numpy as np
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.errors import InputError
 from nbkit.records import BatchRecord
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 PREFILL_COEFFICIENTS = ("prefill_fixed_s", "prefill_position_s", "prefill_square_s")
 DECODE_COEFFICIENTS = ("step_fixed_s", "step_sequence_s", "step_cached_s")

@@ -19,7 +19,7 @@ import numpy as np
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
 from nbkit.records import RankRecord
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 LOSSES = (
     "batch quantisation",

@@ -14,26 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from nbkit.analysis.model_arithmetic import ModelShape
 from nbkit.errors import InputError
+from nbkit.measure.device_speed.speed import DeviceSpeed
+from nbkit.models.model_arithmetic import ModelShape
 from nbkit.records import BatchRecord
-from nbkit.run import Run
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSpeed:
-    """What one rank reads (bytes/s) and computes (floating-point operations/s) at most, in a dtype.
-
-    It holds while ``ranks`` ranks work at the same moment. ``source`` says where the numbers are from.
-    """
-
-    name: str
-    dtype: str
-    bytes_per_s: float
-    flops_per_s: float
-    source: str
-    ranks: int = 1
-
+from nbkit.records.run import Run
 
 RTX_3090 = DeviceSpeed(
     name="GeForce RTX 3090",

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from nbkit.analysis.cost_model import CostModel, resolved_dtype
 from nbkit.analysis.lost_time import LostTime, lost_time
 from nbkit.errors import InputError
-from nbkit.run import Run
-from nbkit.settings import ENGINES, ORDERS, SPLITS, Settings
+from nbkit.records.run import Run
+from nbkit.records.settings import ENGINES, ORDERS, SPLITS, Settings
 
 
 @dataclass(frozen=True, slots=True)

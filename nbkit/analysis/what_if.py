@@ -1,6 +1,6 @@
 """What if: the run that any number of ranks and prompts would make, by a cost model.
 
-The prompts are dealt by ``nbkit.schedule``, the code that the ranks themselves call; only
+The prompts are dealt by ``nbkit.inference.schedule``, the code that the ranks themselves call; only
 the seconds of a batch are the model's instead of a device's. In the dynamic split the
 rank that is free first takes the next batch.
 """
@@ -14,13 +14,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from nbkit import schedule
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
 from nbkit.errors import InputError
+from nbkit.inference import schedule
 from nbkit.prompts import draw_lengths
-from nbkit.run import Run
-from nbkit.settings import AUTO, Settings
+from nbkit.records.run import Run
+from nbkit.records.settings import AUTO, Settings
 
 DRAWN = 10_000
 """So many lengths are drawn; a larger workload repeats them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nbkit.engines.batch_size import sequences_that_fit
 from nbkit.engines.protocol import BatchDone, Engine, Prompt, Streamed, Watch
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 if TYPE_CHECKING:
     from nbkit.engines.in_flight import SequencePool

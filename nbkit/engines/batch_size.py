@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbkit import schedule
+from nbkit.inference import schedule
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
-from nbkit.weights_size import free_bytes
+from nbkit.models.weights_size import free_bytes
+from nbkit.records.settings import Settings
 
 SHARE_OF_FREE = 0.6
 """Of the memory that is free; the rest is for what a step computes with, and for others."""

@@ -27,7 +27,7 @@ from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.engines.slot_cache import SlotCache
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 PREFILL_POSITIONS = 4096
 """The most positions of one prefill: what it needs beside the cache stays small."""

@@ -28,7 +28,7 @@ from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 PREFILL_TOKENS, FLASH_PREFILL_TOKENS = 256, 4096
 """Prompt tokens of one step. Without flash attention a step's cost grows with them times all positions read."""

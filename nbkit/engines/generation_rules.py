@@ -33,7 +33,7 @@ from transformers import (
 
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 STRETCH_S = 0.5
 """Outputs are handed on at least this far apart: each record costs a message."""

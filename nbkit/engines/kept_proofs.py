@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
-from nbkit.atomic_write import write_atomically
 from nbkit.engines.proof import Difference
 from nbkit.errors import InputError
-from nbkit.machine import package_version, processor_name
-from nbkit.models import LoadedModel, cache_folder, files_state
+from nbkit.files.atomic_write import write_atomically
+from nbkit.files.cache import cache_folder
+from nbkit.files.machine import package_version, processor_name
+from nbkit.models import LoadedModel, files_state
 
 PACKAGES = ("torch", "transformers", "accelerate", "flash-attn", "torchao")
 """Whose versions decide what is computed."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from nbkit.errors import ModelError
-from nbkit.models import FROM_FOLDER, LoadedModel, cache_folder, files_state
+from nbkit.files.cache import build_once, cache_folder
+from nbkit.models import FROM_FOLDER, LoadedModel, files_state
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """Decoders whose conversion is tested: full attention over all that came before."""
@@ -63,24 +62,17 @@ def plugin_options(dtype: str) -> dict[str, Any]:
 
 def converted_folder(loaded: LoadedModel) -> Path:
     """The folder with the converted model, made unless it is there; safe against a second process and a kill."""
-    from filelock import FileLock
-
     shelf = cache_folder() / "openvino"
-    converted = shelf / _name(loaded.folder, loaded.dtype)
-    if converted.is_dir():
-        return converted
     try:
-        shelf.mkdir(parents=True, exist_ok=True)
-        # The lock goes with its process, so a killed conversion blocks nobody.
-        with FileLock(shelf / f"{converted.name}.lock"):
-            if not converted.is_dir():
-                _convert_and_rename(loaded, converted)
+        return build_once(
+            shelf / _name(loaded.folder, loaded.dtype),
+            lambda folder: _convert_in_process(loaded.folder, folder, loaded.dtype),
+        )
     except OSError as error:
         raise ModelError(
             f"cannot convert the model for OpenVINO in {shelf}: {error.strerror or error}. "
             "It needs as much room as the weights; make room or set NBKIT_CACHE to another folder."
         ) from error
-    return converted
 
 
 def _name(folder: Path, dtype: str) -> str:
@@ -89,26 +81,19 @@ def _name(folder: Path, dtype: str) -> str:
     return f"{digest}-{dtype}"
 
 
-def _convert_and_rename(loaded: LoadedModel, converted: Path) -> None:
-    prefix = f".{converted.name}-partial-"
-    for left_behind in converted.parent.glob(prefix + "*"):
-        shutil.rmtree(left_behind)
-    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=converted.parent))
-    try:
-        # A process of its own: the memory and the threads of a conversion are not the rank's.
-        arguments = ["-m", __name__, str(loaded.folder), str(partial), loaded.dtype]
-        environment = os.environ | {"CI": "true"}  # no telemetry, as in the pool
-        run = subprocess.run(
-            [sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment
-        )
-        if run.returncode != 0:
-            last_line = (run.stderr.strip().splitlines() or ["no word of why"])[-1]
-            raise ModelError(f"converting {loaded.folder} for OpenVINO failed: {last_line}")
-        partial.chmod(0o755)
-        # The folder appears under its name only when whole.
-        partial.rename(converted)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _convert_in_process(source: Path, target: Path, dtype: str) -> None:
+    """Convert in a process of its own: the memory and the threads of a conversion are not the rank's."""
+    environment = os.environ | {"CI": "true"}  # no telemetry, as in the pool
+    run = subprocess.run(
+        [sys.executable, "-m", __name__, str(source), str(target), dtype],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    if run.returncode != 0:
+        last_line = (run.stderr.strip().splitlines() or ["no word of why"])[-1]
+        raise ModelError(f"converting {source} for OpenVINO failed: {last_line}")
 
 
 def _convert(source: Path, target: Path, dtype: str) -> None:

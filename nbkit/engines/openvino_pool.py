@@ -18,7 +18,7 @@ from nbkit.engines.openvino_conversion import PRECISIONS, converted_folder, plug
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 INSTALL = 'pip install "nbkit[openvino]"'
 STEP_TOKENS = 1024

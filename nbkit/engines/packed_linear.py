@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nbkit.engines.model_twin import twin_of
-from nbkit.machine import emulates
+from nbkit.files.machine import emulates
 
 PACKED_FOR = 64
 """Rows that the layout is chosen for; other numbers of rows are computed with it just as well."""

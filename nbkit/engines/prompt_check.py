@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from nbkit.engines.protocol import Prompt
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
-from nbkit.prompts import Conversation, shorten
-from nbkit.settings import Settings
+from nbkit.records.request import Conversation, shorten
+from nbkit.records.settings import Settings
 
 SPARE_TOKENS = 8
 """Special tokens that a tokenizer may add to a text."""

@@ -18,9 +18,10 @@ from nbkit.engines.model_state import COUNTED_WITH_PADDING, ModelState
 from nbkit.engines.protocol import Engine, Prompt, Streamed
 from nbkit.engines.sampling import NextTokens, SequenceSoFar
 from nbkit.models import LoadedModel
-from nbkit.prompt_tokens import PromptTokens
-from nbkit.prompts import FIRST_LINES, Conversation
-from nbkit.settings import Settings
+from nbkit.models.prompt_tokens import PromptTokens
+from nbkit.prompts import FIRST_LINES
+from nbkit.records.request import Conversation
+from nbkit.records.settings import Settings
 
 MIXED = ((0, 1), (1, 5), (0, 6))
 """Of each prompt: which of two texts it is from, and its tokens. The last is the longest: the others are padded."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nbkit.prompts import Conversation
 from nbkit.records import BatchRecord, OutOfMemory, Output
+from nbkit.records.request import Conversation
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from transformers import LogitsProcessor
 
 from nbkit.engines.generation_rules import GenerationRules
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 NUCLEUS = 1024
 """So many likeliest tokens nearly always hold top_p; finding them is many times faster than sorting a vocabulary."""

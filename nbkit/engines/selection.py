@@ -24,7 +24,7 @@ from nbkit.engines.sampling import NextTokens
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records import way_in_words
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 WORTH_A_WORD_S = 3.0
 """A proof that takes longer is announced."""

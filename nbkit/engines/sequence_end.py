@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from nbkit.engines.generation_rules import model_stop_strings
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 FinishReason = Literal["stop", "length"]
 

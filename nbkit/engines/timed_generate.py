@@ -19,7 +19,7 @@ from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 STREAMED_SEQUENCES = 3
 STREAMED_TOKENS = 100

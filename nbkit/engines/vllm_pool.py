@@ -21,9 +21,9 @@ from nbkit.engines.generation_rules import library_rules
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.sequence_end import FinishReason
 from nbkit.errors import InputError
-from nbkit.machine import available_memory_bytes
+from nbkit.files.machine import available_memory_bytes
 from nbkit.models import LoadedModel
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 GPU_SHARE = 0.9
 """Of a GPU's free memory, what vLLM may take: weights, activations, keys and values."""

@@ -16,8 +16,8 @@ from nbkit.figures.style import (
     show_rows,
     styled,
 )
-from nbkit.run import PARTS, Run
-from nbkit.throughput import of_batches
+from nbkit.records.run import PARTS, Run
+from nbkit.records.throughput import of_batches
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 
 def headline(run: Run) -> str:

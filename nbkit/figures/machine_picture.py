@@ -8,8 +8,8 @@ from itertools import groupby
 import plotly.graph_objects as go
 
 from nbkit.figures.style import rank_colour, styled
-from nbkit.hello import Hello
-from nbkit.workers.wire import RankInfo
+from nbkit.inference.hello import Hello
+from nbkit.runtime.wire import RankInfo
 
 KERNEL_Y, HOST_Y, RANK_Y, DEVICE_Y = 3.0, 2.15, 1.2, 0.2
 GATHER_COLOUR = "#009E73"

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from nbkit.analysis.cost_model import resolved_dtype
 from nbkit.analysis.scaling import series
 from nbkit.figures.style import TOTAL_COLOUR, USEFUL_COLOUR, styled
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from nbkit.analysis.model_arithmetic import ModelShape
-from nbkit.analysis.roofline import DeviceSpeed, Limit, RunAgainstLimit, decode_limit, ridge_batch_size
+from nbkit.analysis.roofline import Limit, RunAgainstLimit, decode_limit, ridge_batch_size
 from nbkit.figures.style import RANK_COLOURS, styled
+from nbkit.measure.device_speed.speed import DeviceSpeed
+from nbkit.models.model_arithmetic import ModelShape
 
 LIMIT_COLOUR, ROOF_COLOUR = "#52606D", "#9AA5B1"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "star", "cross", "x", "pentagon")

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nbkit.analysis.scaling import ScalingPoint, Spread
 from nbkit.figures.style import RUN_COLOURS, styled
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 IDEAL_COLOUR = "#9AA5B1"
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from nbkit.figures.style import SINCE_BEGIN, TOTAL_COLOUR, Arrays, rank_colour, styled
-from nbkit.throughput import Throughput
+from nbkit.records.throughput import Throughput
 
 ALL_RANKS = "all ranks"
 

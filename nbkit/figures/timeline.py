@@ -10,7 +10,7 @@ from nbkit.figures.headline import headline
 from nbkit.figures.load import load_lines
 from nbkit.figures.style import SINCE_BEGIN, Arrays, part_marker, rank_colour, rank_rows, show_rows, styled
 from nbkit.records import BatchRecord, BatchTotals, RankRecord
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 TIMELINE_PARTS = ("tokenise", "compile", "prefill", "padding", "decode", "after the end", "detokenise", "waiting")
 MOST_BARS = 160

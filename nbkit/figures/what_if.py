@@ -9,15 +9,7 @@ import plotly.graph_objects as go
 from nbkit.analysis.advice import Advice, doublings
 from nbkit.analysis.what_if import Forecast
 from nbkit.figures.scaling import DASHES, IDEAL_COLOUR, SYMBOLS, with_room_for_legend
-from nbkit.figures.style import (
-    PART_COLOURS,
-    RUN_COLOURS,
-    USEFUL_COLOUR,
-    WASTE_COLOUR,
-    Arrays,
-    logarithmic,
-    styled,
-)
+from nbkit.figures.style import PART_COLOURS, RUN_COLOURS, USEFUL_COLOUR, WASTE_COLOUR, Arrays, logarithmic, styled
 
 LINE = {"color": USEFUL_COLOUR, "width": 3}
 MARKER = {"color": WASTE_COLOUR, "size": 13, "symbol": "diamond", "line": {"color": "#FFFFFF", "width": 1}}

@@ -9,7 +9,7 @@
 # %%
 import nbkit
 from nbkit import figures
-from nbkit.exercises import check
+from nbkit.app.exercises import check
 
 MODEL = "smollm2-135m"
 workers = nbkit.Workers()

@@ -10,7 +10,7 @@
 # %%
 import nbkit
 from nbkit import figures
-from nbkit.exercises import check
+from nbkit.app.exercises import check
 
 MODEL = "smollm2-135m"
 workers = nbkit.Workers()
@@ -43,7 +43,7 @@ print(
 # ## What a token needs
 
 # %%
-from nbkit.model_shape import model_shape
+from nbkit.models.model_shape import model_shape
 
 shape = model_shape(MODEL)
 print(f"{shape.parameters / 1e6:.1f} million parameters")
@@ -73,7 +73,7 @@ check(at_16, 16 * 2 / 4, "operations/byte", hint="The weights are read once for 
 # The result is kept for the next time.
 
 # %%
-from nbkit.device_speed import measure
+from nbkit.measure.device_speed import measure
 
 speed = measure(workers, "float32")
 print(f"{speed.name}, {speed.ranks} ranks at once, each:")
@@ -134,7 +134,7 @@ for name, point in points.items():
 # 44 tokens per second?**
 
 # %%
-from nbkit.analysis.model_arithmetic import LLAMA_2_7B
+from nbkit.models.model_arithmetic import LLAMA_2_7B
 from nbkit.analysis.roofline import RTX_3090, decode_limit
 
 percent = None

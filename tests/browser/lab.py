@@ -61,7 +61,7 @@ class Server:
         found = []
         for process in psutil.Process(self._process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "nbkit.workers.host" in " ".join(process.parent().cmdline()):
+                if "nbkit.runtime.launchers.host" in " ".join(process.parent().cmdline()):
                     found.append(process)
         return found
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from nbkit.records import BatchRecord, Output, RankRecord
-from nbkit.run import Run
-from nbkit.settings import ARTICLE, Settings
+from nbkit.records.run import Run
+from nbkit.records.settings import ARTICLE, Settings
 
 MACHINE = {"node": "node", "processor": "a processor", "cores": 2, "memory_bytes": 8_000_000_000}
 

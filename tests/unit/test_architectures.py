@@ -14,7 +14,7 @@ from nbkit import models
 from nbkit.engines import Prompt, make_engine, sequences_that_fit
 from nbkit.engines.proof import GivenPrompts
 from nbkit.engines.selection import WAYS, Way, select
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 SEEDS_CHOSEN_WITH = "5.24"
 """Other versions may draw a model's weights in another order, and get one in which a mistake shows less."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from nbkit.dashboards.background import Background
+from nbkit.app.dashboards.parts.background import Background
 
 
 def wait_until_idle(background):

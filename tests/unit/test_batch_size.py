@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit import schedule
 from nbkit.engines import batch_size, sequences_that_fit
-from nbkit.settings import Settings
+from nbkit.inference import schedule
+from nbkit.records.settings import Settings
 
 ASKED = Settings(max_new_tokens=100)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbkit.dashboards import cells
+from nbkit.app.dashboards.parts import cells
 
 
 class Dashboard:

@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from example_runs import run as example_run
 
-from nbkit import cli, doctor, machine
+from nbkit.app import doctor
+from nbkit.app.cli import commands as cli
 from nbkit.errors import InputError
-from nbkit.prompts import Conversation
-from nbkit.run import Run
-from nbkit.settings import ARTICLE, ENGINES, Settings
+from nbkit.files import machine
+from nbkit.records.request import Conversation
+from nbkit.records.run import Run
+from nbkit.records.settings import ARTICLE, ENGINES, Settings
 
 NBKIT = [sys.executable, "-m", "nbkit"]
 TINY = ["--model", "tiny-random", "--max-new-tokens", "4"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.analysis.comparison import OutputDifference, compare_outputs, settings_that_differ, word_diff
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 WORDS = st.lists(st.sampled_from(["a", "b", "the ", " of", "\n", " ", "\u3000", "é🙂", "שלום"])).map("".join)
 TEXTS = st.text() | WORDS

@@ -12,7 +12,7 @@ from nbkit.engines.continuous import PAGE_POSITIONS, PREFILL_TOKENS, ContinuousP
 from nbkit.engines.sampling import Sampler
 from nbkit.errors import InputError
 from nbkit.records import OutOfMemory
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 CONTINUOUS = {"engine": "continuous"}
 

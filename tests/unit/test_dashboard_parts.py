@@ -12,23 +12,25 @@ from example_runs import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit import figures, machine
-from nbkit.dashboards.controls import Controls
-from nbkit.dashboards.live_figure import LiveFigure
-from nbkit.dashboards.live_view import LiveView
-from nbkit.dashboards.more_controls import stop_strings, stop_text
-from nbkit.dashboards.panel import Panel, in_words
-from nbkit.dashboards.prompts_panel import PromptsPanel
-from nbkit.dashboards.run_files import RunFiles
-from nbkit.dashboards.run_history import RunHistory
-from nbkit.dashboards.run_list import MOST_CHOSEN, MOST_UNPINNED, RunList
-from nbkit.dashboards.widget_tree import close_tree
-from nbkit.dashboards.workers_control import slider
+from nbkit import figures
+from nbkit.app.dashboards.explore.controls import Controls
+from nbkit.app.dashboards.explore.live_view import LiveView
+from nbkit.app.dashboards.explore.more_controls import stop_strings, stop_text
+from nbkit.app.dashboards.explore.prompts_panel import PromptsPanel
+from nbkit.app.dashboards.explore.run_files import RunFiles
+from nbkit.app.dashboards.explore.run_history import RunHistory
+from nbkit.app.dashboards.explore.run_list import MOST_CHOSEN, MOST_UNPINNED, RunList
+from nbkit.app.dashboards.parts.live_figure import LiveFigure
+from nbkit.app.dashboards.parts.panel import Panel, in_words
+from nbkit.app.dashboards.parts.widget_tree import close_tree
+from nbkit.app.dashboards.parts.workers_control import slider
 from nbkit.errors import InputError
-from nbkit.prompts import Conversation, first_lines
+from nbkit.files import machine
+from nbkit.prompts import first_lines
 from nbkit.records import OutOfMemory
-from nbkit.settings import ENGINES, Settings
-from nbkit.throughput import Throughput
+from nbkit.records.request import Conversation
+from nbkit.records.settings import ENGINES, Settings
+from nbkit.records.throughput import Throughput
 
 
 def open_widgets() -> set[str]:

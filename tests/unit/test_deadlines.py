@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from nbkit.workers.deadlines import Deadlines
+from nbkit.runtime.deadlines import Deadlines
 
 
 def test_what_is_due_is_done_once():

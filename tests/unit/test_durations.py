@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbkit.durations import duration
+from nbkit.app.durations import duration
 
 
 @pytest.mark.parametrize(

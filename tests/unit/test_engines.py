@@ -8,7 +8,7 @@ import pytest
 from engine_runs import PROMPTS, Watch, ending_early, generate, outputs
 
 from nbkit import models
-from nbkit.prompt_tokens import PromptTokens
+from nbkit.models.prompt_tokens import PromptTokens
 from nbkit.prompts import first_lines
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from nbkit.app.exercises import check
 from nbkit.errors import InputError
-from nbkit.exercises import check
 
 
 def test_what_is_not_answered_gives_nothing_away(capsys):

@@ -8,8 +8,8 @@ import pytest
 from example_runs import run
 
 from nbkit.errors import InputError
-from nbkit.export import export_csv, export_json, load_runs
-from nbkit.run import SCHEMA_VERSION, Run
+from nbkit.records.export import export_csv, export_json, load_runs
+from nbkit.records.run import SCHEMA_VERSION, Run
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
 HARMLESS = ["1=1", " =1", "a;=1", 'he said "=1"', "two\nlines, é🙂 שלום", ""]

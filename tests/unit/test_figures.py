@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from nbkit import figures
 from nbkit.records import LoadSample, OutOfMemory
-from nbkit.run import PARTS
-from nbkit.throughput import Throughput
-from nbkit.workers.wire import RankInfo
+from nbkit.records.run import PARTS
+from nbkit.records.throughput import Throughput
+from nbkit.runtime.wire import RankInfo
 
 
 def trace(figure, name):

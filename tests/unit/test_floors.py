@@ -13,41 +13,17 @@ import nbkit
 PACKAGE = Path(__file__).parents[2] / "nbkit"
 FLOORS = [
     "errors",
-    "durations",
-    "exercises",
-    "atomic_write",
-    "json_files",
-    "settings",
-    "prompts",
-    "prompt_files",
-    "schedule",
+    "files",
     "records",
-    "run",
-    "analysis",
-    "machine",
-    "throughput",
-    "embedded_models",
-    "weights_size",
-    "prompt_tokens",
-    "model_kind",
+    "prompts",
     "models",
-    "model_shape",
-    "token_lengths",
     "engines",
-    "hello",
-    "generation",
-    "progress",
-    "workers",
-    "device_speed",
-    "sweep",
-    "monitor",
+    "runtime",
+    "inference",
+    "measure",
+    "analysis",
     "figures",
-    "report",
-    "sweep_report",
-    "export",
-    "doctor",
-    "cli",
-    "dashboards",
+    "app",
 ]
 
 
@@ -69,11 +45,11 @@ def test_imports_go_down():
 @pytest.mark.parametrize(
     ("code", "rooms"),
     [
-        ("from nbkit.workers.pool import Workers", ["workers"]),
-        ("import nbkit.generation, json", ["generation"]),
-        ("from nbkit import cli, Workers, load_model", ["cli", "workers", "models"]),
-        ("def f():\n    from nbkit.report import html", ["report"]),
-        ("if TYPE_CHECKING:\n    from nbkit.cli import main\nelse:\n    import nbkit.report", ["report"]),
+        ("from nbkit.runtime.job import Job", ["runtime"]),
+        ("import nbkit.inference.generation, json", ["inference"]),
+        ("from nbkit import app, Workers, load_model, dashboards", ["app", "inference", "models", "app"]),
+        ("def f():\n    from nbkit.figures.html import report", ["figures"]),
+        ("if TYPE_CHECKING:\n    from nbkit.app.cli import main\nelse:\n    import nbkit.figures", ["figures"]),
         ("import torch\nfrom nbkitten import cat", []),
     ],
 )
@@ -100,9 +76,13 @@ def imported_rooms(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("nbkit."))
     elif isinstance(node, ast.ImportFrom) and node.module == "nbkit":
-        homes = (nbkit._HOME.get(alias.name, f"nbkit.{alias.name}") for alias in node.names if alias.name[0] != "_")
+        homes = (_home(alias.name) for alias in node.names if alias.name[0] != "_")
         yield from (home.partition(":")[0].split(".")[1] for home in homes)
     elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nbkit."):
         yield (node.module or "").split(".")[1]
     for child in ast.iter_child_nodes(node):
         yield from imported_rooms(child)
+
+
+def _home(name: str) -> str:
+    return nbkit._HOME.get(name, f"nbkit.{nbkit._MOVED.get(name, name)}")

@@ -9,8 +9,8 @@ from example_runs import article, batch, outputs, rank_record
 from nbkit.engines import BatchDone, Prompt
 from nbkit.engines.prompt_check import check_prompts_fit
 from nbkit.errors import InputError, WorkersError
-from nbkit.generation import ShareBegun, run_of
-from nbkit.workers import Emitted
+from nbkit.inference.generation import ShareBegun, run_of
+from nbkit.runtime import Emitted
 
 ASKED = article(model="tiny-random", max_new_tokens=6)
 

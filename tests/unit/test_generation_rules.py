@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from nbkit import models
 from nbkit.engines.generation_rules import LIBRARIES_KEEP, GenerationRules, library_rules
 from nbkit.errors import InputError
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 PROMPTS = ["a", "it's", "the cat sat on the mat, and", "hello there my friend"]
 ENGINES = ("simple", "batched", "compiled", "continuous")

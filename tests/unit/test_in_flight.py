@@ -12,10 +12,11 @@ from example_runs import article
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbkit import models, schedule
+from nbkit import models
 from nbkit.engines import BatchDone, Prompt
 from nbkit.engines.in_flight import Finished, InFlightEngine, Step
 from nbkit.errors import InputError
+from nbkit.inference import schedule
 from nbkit.prompts import first_lines
 from nbkit.records import OutOfMemory
 

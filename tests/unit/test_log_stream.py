@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.workers.log_stream import LogStream
+from nbkit.runtime.logs.log_stream import LogStream
 
 
 def written(*pieces: str) -> list[str]:

@@ -11,7 +11,7 @@ from timelines import FLAT, MODEL, timeline
 from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.lost_time import LOSSES, lost_time
 from nbkit.errors import InputError
-from nbkit.run import Run
+from nbkit.records.run import Run
 
 NEVER_NEGATIVE = [name for name in LOSSES if name not in ("slower ranks", "rest")]
 SOME = [5 + 3 * (i % 7) for i in range(48)]

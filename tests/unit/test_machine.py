@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import nbkit
-from nbkit import machine
+from nbkit.files import machine
 
 
 def test_a_description_is_plain_data_with_everything_a_result_needs():

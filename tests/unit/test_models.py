@@ -11,8 +11,10 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from nbkit import embedded_models, models, weights_size
+from nbkit import models
 from nbkit.errors import ModelError
+from nbkit.models import embedded as embedded_models
+from nbkit.models import weights_size
 
 BUILD = "from nbkit import models; print(models.load('tiny-random').context_length)"
 

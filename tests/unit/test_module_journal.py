@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from nbkit.workers import module_journal, own_modules
-from nbkit.workers.module_journal import ModuleJournal
+from nbkit.runtime.surroundings import module_journal, own_modules
+from nbkit.runtime.surroundings.module_journal import ModuleJournal
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def since(journal: ModuleJournal, start: int) -> list[tuple[str, str]]:
 
 def test_only_the_users_own_modules_are_entered(journal, write):
     start = journal.look()
-    write("mj_own", "import colorsys, nbkit.durations")
+    write("mj_own", "import colorsys, nbkit.app.durations")
     sys.modules.pop("colorsys", None)
     importlib.import_module("mj_own")
     importlib.util.find_spec("mj_not_there")

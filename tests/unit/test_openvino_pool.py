@@ -11,7 +11,7 @@ from nbkit.engines import make_engine, openvino_conversion, openvino_pool
 from nbkit.engines.openvino_pool import OpenVinoPool
 from nbkit.engines.protocol import Prompt
 from nbkit.errors import InputError, ModelError
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 PROMPTS = ["the king.", "once upon a time", "a", "it was the best of times, it was the worst"]
 

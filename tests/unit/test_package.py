@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import nbkit
-from nbkit.embedded_models import SMOLLM2_REQUIREMENT
+from nbkit.models.embedded import SMOLLM2_REQUIREMENT
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -23,8 +23,11 @@ FOR_NOTEBOOKS = ("ipywidgets", "plotly", "jupyterlab")
     ("imported", "heavy"),
     [
         ("nbkit", (*FOR_RANKS, *FOR_NOTEBOOKS, "pandas")),
-        ("nbkit.cli, nbkit.doctor, nbkit.generation", (*FOR_RANKS, *FOR_NOTEBOOKS, "pandas")),
-        ("nbkit.dashboards, nbkit.report", (*FOR_RANKS, "pandas")),
+        (
+            "nbkit.app.cli.commands, nbkit.app.doctor, nbkit.inference.generation",
+            (*FOR_RANKS, *FOR_NOTEBOOKS, "pandas"),
+        ),
+        ("nbkit.app.dashboards, nbkit.figures.html.report", (*FOR_RANKS, "pandas")),
     ],
 )
 def test_imports_load_nothing_heavy_that_they_can_do_without(imported, heavy):
@@ -37,7 +40,7 @@ def test_workers_and_command_line_need_no_notebook_packages():
     code = (
         "import sys\n"
         "for name in ('ipywidgets', 'plotly', 'jupyterlab', 'anywidget', 'IPython'):\n    sys.modules[name] = None\n"
-        "import nbkit, nbkit.cli, nbkit.generation, nbkit.doctor\n"
+        "import nbkit, nbkit.app.cli.commands, nbkit.inference.generation, nbkit.app.doctor\n"
         "print(nbkit.launch(int, num_processes=1))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

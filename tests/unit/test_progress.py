@@ -4,8 +4,8 @@ import pytest
 from example_runs import article, batch, outputs
 
 from nbkit.engines import BatchDone
-from nbkit.generation import Progress, ShareBegun, ShareDone
-from nbkit.progress import RunProgress
+from nbkit.inference.generation import Progress, ShareBegun, ShareDone
+from nbkit.inference.progress import RunProgress
 
 BATCH = 2
 

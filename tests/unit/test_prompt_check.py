@@ -13,9 +13,9 @@ from nbkit import models
 from nbkit.engines import Prompt
 from nbkit.engines.prompt_check import check_prompts_fit, exceeds
 from nbkit.errors import InputError
-from nbkit.prompt_tokens import PromptTokens
-from nbkit.prompts import Conversation, check_prompts
-from nbkit.token_lengths import token_lengths
+from nbkit.models.prompt_tokens import PromptTokens
+from nbkit.models.token_lengths import token_lengths
+from nbkit.records.request import Conversation, check_prompts
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"

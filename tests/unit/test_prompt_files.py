@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from nbkit.errors import InputError
-from nbkit.prompt_files import PROMPT_ENDINGS, endings, parse_prompts, prompt_columns, read_prompts
-from nbkit.prompts import Conversation
+from nbkit.prompts.files import PROMPT_ENDINGS, endings, parse_prompts, prompt_columns, read_prompts
+from nbkit.records.request import Conversation
 
 TEXT = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n\r,;\"'\\\t 🙂é\u2028\ufeff"), max_size=40

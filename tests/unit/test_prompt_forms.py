@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from nbkit.errors import InputError
-from nbkit.prompt_files import parse_prompt_file, parse_prompts, prompt_columns, read_prompts
-from nbkit.prompts import Conversation
+from nbkit.prompts.files import parse_prompt_file, parse_prompts, prompt_columns, read_prompts
+from nbkit.records.request import Conversation
 
 TURNS = [
     {"question_id": 1, "category": "writing", "turns": ["Write a letter.", "Shorter."]},

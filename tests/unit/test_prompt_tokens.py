@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit import generation, prompt_tokens
-from nbkit.prompt_tokens import PromptTokens
-from nbkit.settings import Settings
+from nbkit.inference import generation
+from nbkit.models import prompt_tokens
+from nbkit.models.prompt_tokens import PromptTokens
+from nbkit.records.settings import Settings
 
 
 class Tokenizer:

@@ -7,14 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbkit.errors import InputError
-from nbkit.prompts import (
-    FIRST_LINES,
-    LENGTH_DISTRIBUTIONS,
-    WORDS,
-    check_prompts,
-    first_lines,
-    synthetic_prompts,
-)
+from nbkit.prompts.builtin import FIRST_LINES, LENGTH_DISTRIBUTIONS, WORDS, first_lines, synthetic_prompts
+from nbkit.records.request import check_prompts
 
 
 def test_first_lines_repeat_in_order():

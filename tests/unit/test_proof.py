@@ -18,7 +18,7 @@ from nbkit.engines.proof import ALLOWED, Difference, GivenPrompts, differences
 from nbkit.engines.selection import WAYS, Selected, select
 from nbkit.engines.slot_cache import SlotCache
 from nbkit.errors import InputError
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 LISTED = [Prompt(index, text) for index, text in enumerate(PROMPTS)]
 

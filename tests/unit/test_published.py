@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nbkit.analysis import published
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.errors import InputError
-from nbkit.schedule import batches, static_share
+from nbkit.inference.schedule import batches, static_share
 
 COUNTS = st.integers(1, 300)
 

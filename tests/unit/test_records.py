@@ -12,11 +12,11 @@ from example_runs import MACHINE, article, batch, finished, outputs, rank_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.atomic_write import check_writable, write_atomically
 from nbkit.errors import InputError
-from nbkit.prompts import Conversation
+from nbkit.files.atomic_write import check_writable, write_atomically
 from nbkit.records import Fallback, LoadSample, Output
-from nbkit.run import PARTS, Run
+from nbkit.records.request import Conversation
+from nbkit.records.run import PARTS, Run
 
 
 @given(
@@ -138,7 +138,7 @@ def test_a_disk_that_fills_while_saving_leaves_the_old_file_and_nothing_else(tmp
     before = path.read_text()
     # A limit on a file's size fails a write half way, as a full disk does.
     code = (
-        "import resource, sys; from nbkit.atomic_write import write_atomically\n"
+        "import resource, sys; from nbkit.files.atomic_write import write_atomically\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "write_atomically(sys.argv[1], 'x' * 100_000)"
     )

@@ -8,8 +8,7 @@ import pytest
 from example_runs import run
 
 from nbkit.errors import InputError
-from nbkit.records import OutOfMemory
-from nbkit.report import (
+from nbkit.figures.html.report import (
     MOST_CHARACTERS,
     differences_table,
     html_table,
@@ -17,7 +16,8 @@ from nbkit.report import (
     text_table,
     write_report,
 )
-from nbkit.run import Run
+from nbkit.records import OutOfMemory
+from nbkit.records.run import Run
 
 EVIL = "<script>alert('x')</script><b>bold</b>"
 

@@ -9,18 +9,12 @@ from example_runs import article, batch, outputs, rank_record, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.analysis.model_arithmetic import LLAMA_2_7B, ModelShape
-from nbkit.analysis.roofline import (
-    RTX_3090,
-    DeviceSpeed,
-    decode_limit,
-    of_run,
-    prefill_limit,
-    ridge_batch_size,
-)
+from nbkit.analysis.roofline import RTX_3090, decode_limit, of_run, prefill_limit, ridge_batch_size
 from nbkit.errors import InputError, ModelError
-from nbkit.model_shape import model_shape
-from nbkit.run import Run
+from nbkit.measure.device_speed.speed import DeviceSpeed
+from nbkit.models.model_arithmetic import LLAMA_2_7B, ModelShape
+from nbkit.models.model_shape import model_shape
+from nbkit.records.run import Run
 
 SMOLLM2_CONFIG = {
     "num_hidden_layers": 30,

@@ -6,10 +6,11 @@ import pytest
 from test_roofline import CPU, SMOLLM2
 
 from nbkit.analysis import published
-from nbkit.analysis.model_arithmetic import LLAMA_2_7B
-from nbkit.analysis.roofline import RTX_3090, DeviceSpeed, RunAgainstLimit, decode_limit, ridge_batch_size
+from nbkit.analysis.roofline import RTX_3090, RunAgainstLimit, decode_limit, ridge_batch_size
 from nbkit.figures.published import published_rounds, published_seconds_per_prompt
 from nbkit.figures.roofline import roofline
+from nbkit.measure.device_speed.speed import DeviceSpeed
+from nbkit.models.model_arithmetic import LLAMA_2_7B
 
 
 def reached(batch_size: float, fraction: float, ranks: int = 2) -> RunAgainstLimit:

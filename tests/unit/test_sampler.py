@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from nbkit.monitor.sampler import Gpus, Ranks
+from nbkit.measure.load.sampler import Gpus, Ranks
 
 
 class NVMLError(Exception):

@@ -10,15 +10,15 @@ import pytest
 from rich.console import Console
 from timelines import MODEL, timeline, varied_runs
 
-from nbkit.dashboards.scaling import ARTICLE, _machines
-from nbkit.dashboards.sweep_controls import SweepControls
-from nbkit.dashboards.sweep_results import SweepResults
-from nbkit.dashboards.what_if_panel import KnownMachine, WhatIfPanel
+from nbkit.app.cli.sweep_table import print_sweep
+from nbkit.app.dashboards.scaling.scaling import ARTICLE, _machines
+from nbkit.app.dashboards.scaling.sweep_controls import SweepControls
+from nbkit.app.dashboards.scaling.sweep_results import SweepResults
+from nbkit.app.dashboards.scaling.what_if_panel import KnownMachine, WhatIfPanel
 from nbkit.errors import InputError
-from nbkit.settings import Settings
-from nbkit.sweep import Grid, Measurement, Sweep
-from nbkit.sweep.terminal import print_sweep
-from nbkit.sweep_report import sweep_figures, write_sweep_report
+from nbkit.figures.html.sweep_report import sweep_figures, write_sweep_report
+from nbkit.measure.sweep import Grid, Measurement, Sweep
+from nbkit.records.settings import Settings
 
 
 def simulated(panel):

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.schedule import batches, static_share, taken_in_turn
+from nbkit.inference.schedule import batches, static_share, taken_in_turn
 
 counts = st.integers(0, 300)
 sizes = st.integers(1, 40)

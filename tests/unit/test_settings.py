@@ -7,7 +7,7 @@ from engine_runs import Watch
 
 from nbkit.engines import make_engine
 from nbkit.errors import InputError
-from nbkit.settings import ARTICLE, ENGINES, Settings
+from nbkit.records.settings import ARTICLE, ENGINES, Settings
 
 
 def test_the_defaults_are_the_fastest_without_extras_and_the_articles_are_one_name_away():

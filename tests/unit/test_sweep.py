@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from timelines import timeline
 
+from nbkit.app.cli.sweep_table import watch_sweep
 from nbkit.errors import InputError, JobCancelled, ModelError, RankError
-from nbkit.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
-from nbkit.sweep import Grid, Sweep, SweepRunner, remaining_s, resume_or_begin, run_sweep, whole_numbers
-from nbkit.sweep.terminal import watch_sweep
+from nbkit.measure.sweep import Grid, Sweep, SweepRunner, remaining_s, resume_or_begin, run_sweep, whole_numbers
+from nbkit.records.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
 
 PROMPTS = [f"prompt {i}" for i in range(12)]
 
@@ -363,7 +363,7 @@ def test_the_remaining_time_comes_from_what_is_most_alike():
 def test_the_remaining_time_counts_what_runs_cost_beside_their_wall_time(monkeypatch):
     # Each look at the clock is 10 s after the last: every run costs 10 s, whatever its wall time.
     clock = itertools.count(0, 10)
-    monkeypatch.setattr("nbkit.sweep.runner.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("nbkit.measure.sweep.runner.time", SimpleNamespace(monotonic=lambda: next(clock)))
     sweep = Sweep(small_grid(), PROMPTS)
     for step in SweepRunner(FakeWorkers(), sweep).steps():
         if step.kind == "measured" and step.done == 4:

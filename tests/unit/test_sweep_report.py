@@ -5,9 +5,9 @@ from timelines import timeline
 
 from nbkit.analysis.scaling import points_by_series
 from nbkit.errors import InputError
-from nbkit.settings import Settings
-from nbkit.sweep import Grid, Measurement, Sweep
-from nbkit.sweep_report import sweep_figures, with_several_ranks, write_sweep_report
+from nbkit.figures.html.sweep_report import sweep_figures, with_several_ranks, write_sweep_report
+from nbkit.measure.sweep import Grid, Measurement, Sweep
+from nbkit.records.settings import Settings
 
 
 @pytest.fixture

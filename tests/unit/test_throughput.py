@@ -5,7 +5,7 @@ from example_runs import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.throughput import MOST_BINS, Throughput, of_batches
+from nbkit.records.throughput import MOST_BINS, Throughput, of_batches
 
 # Tokens take time: a report that comes in no time after the last has no rate.
 REPORTS = st.lists(st.tuples(st.integers(0, 3), st.floats(0.001, 20), st.integers(0, 1000)), max_size=60)

@@ -13,8 +13,8 @@ from transformers import AutoTokenizer
 
 from nbkit import models
 from nbkit.errors import InputError, ModelError
+from nbkit.models.token_lengths import token_lengths
 from nbkit.prompts import FIRST_LINES, synthetic_prompts
-from nbkit.token_lengths import token_lengths
 
 MIXED = [*FIRST_LINES, "🙂 naïve\n\n  x", "<s> </s> <|im_start|>", "the king " * 3000]
 
@@ -83,7 +83,7 @@ def test_neither_torch_nor_transformers_is_imported(tmp_path, folder):
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("abc")
     code = (
-        "import sys\nfrom nbkit.token_lengths import token_lengths\n"
+        "import sys\nfrom nbkit.models.token_lengths import token_lengths\n"
         "print([token_lengths(name, ['abc']) for name in ('tiny-random', 'owner/name', 'owner/other')])\n"
         "print([name for name in ('torch', 'transformers', 'pandas') if name in sys.modules])"
     )

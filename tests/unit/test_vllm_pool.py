@@ -13,7 +13,7 @@ from nbkit import models
 from nbkit.engines.vllm_pool import VllmPool
 from nbkit.errors import InputError
 from nbkit.prompts import first_lines
-from nbkit.settings import Settings
+from nbkit.records.settings import Settings
 
 PROMPTS = first_lines(4)
 

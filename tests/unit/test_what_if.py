@@ -13,7 +13,7 @@ from timelines import FLAT, MODEL, timeline
 from nbkit.analysis.cost_model import Correction
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.errors import InputError
-from nbkit.settings import ORDERS, SPLITS
+from nbkit.records.settings import ORDERS, SPLITS
 
 EXACT = replace(MODEL, tokenize_s=(1e-3, 0.0), detokenize_s=(1e-3, 0.0), gather_rank_s=0.0, gather_prompt_s=0.0)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.workers import outgoing, wire
-from nbkit.workers.deadlines import Deadlines
+from nbkit.runtime import outgoing, wire
+from nbkit.runtime.deadlines import Deadlines
 
 
 @given(st.lists(st.binary(max_size=5000), max_size=20), st.integers(1, 700))

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from example_runs import MACHINE, article
 
-from nbkit import schedule
 from nbkit.analysis.batch_shapes import BatchShapes
 from nbkit.analysis.cost_model import CostModel, FitQuality
+from nbkit.inference import schedule
 from nbkit.records import BatchRecord, Output, RankRecord
-from nbkit.run import Run
-from nbkit.settings import Settings
+from nbkit.records.run import Run
+from nbkit.records.settings import Settings
 
 MODEL = CostModel(
     engine="batched",

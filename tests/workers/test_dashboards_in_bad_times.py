@@ -9,7 +9,7 @@ import time
 import pytest
 
 import nbkit
-from nbkit.dashboards import Explore, Scaling
+from nbkit.app.dashboards import Explore, Scaling
 
 TINY = {"model": "tiny-random"}
 ENDLESS = {**TINY, "max_new_tokens": 150, "batch_size": 1, "ignore_eos": True}

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from nbkit import device_speed
-from nbkit.analysis.roofline import DeviceSpeed
-from nbkit.device_speed import measurement, on_rank
 from nbkit.errors import InputError
+from nbkit.measure import device_speed
+from nbkit.measure.device_speed import measurement, on_rank
+from nbkit.measure.device_speed.speed import DeviceSpeed
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import nbkit
-from nbkit.workers import Log, host
+from nbkit.runtime import Log
+from nbkit.runtime.launchers import host
 
 
 def threads_and_group():

@@ -8,12 +8,13 @@ import time
 import pytest
 
 import nbkit
-from nbkit import machine, models
+from nbkit import models
 from nbkit.engines import BatchDone
-from nbkit.generation import ShareBegun
-from nbkit.schedule import static_share
-from nbkit.settings import ORDERS, SPLITS
-from nbkit.workers import Emitted
+from nbkit.files import machine
+from nbkit.inference.generation import ShareBegun
+from nbkit.inference.schedule import static_share
+from nbkit.records.settings import ORDERS, SPLITS
+from nbkit.runtime import Emitted
 
 TINY = {"model": "tiny-random", "max_new_tokens": 8}
 

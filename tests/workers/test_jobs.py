@@ -10,7 +10,7 @@ import time
 import pytest
 
 import nbkit
-from nbkit.workers import Log, Started
+from nbkit.runtime import Log, Started
 
 
 def wait_in_barrier():

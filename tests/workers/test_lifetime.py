@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import nbkit
-from nbkit.workers import Log
+from nbkit.runtime import Log
 
 AHEAD = 1
 """How many pairs of workers start while a test runs; more would slow down what tests time."""

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import nbkit
-from nbkit.workers import Emitted, outgoing
+from nbkit.runtime import Emitted, outgoing
 
 
 class Raises:

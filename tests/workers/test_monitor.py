@@ -34,7 +34,7 @@ def wait_for(condition, seconds=15):
 
 
 def samplers():
-    return [p for p in psutil.Process().children() if "nbkit.monitor.sampler" in " ".join(p.cmdline())]
+    return [p for p in psutil.Process().children() if "nbkit.measure.load.sampler" in " ".join(p.cmdline())]
 
 
 def test_a_busy_rank_is_seen_to_be_busy(workers):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import nbkit
-from nbkit.workers import Log
+from nbkit.runtime import Log
 
 
 @pytest.fixture(scope="module")

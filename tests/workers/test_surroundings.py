@@ -13,7 +13,7 @@ import pytest
 
 import nbkit
 from nbkit import models
-from nbkit.workers import Log
+from nbkit.runtime import Log
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 import nbkit
 from nbkit.analysis.scaling import scaling, series
-from nbkit.sweep import SweepRunner
+from nbkit.measure.sweep import SweepRunner
 
 PROMPTS = ["the king.", "a", "once there were four children", "the sun was shining"] * 2
 BASE = nbkit.Settings(model="tiny-random", max_new_tokens=6, ignore_eos=True)

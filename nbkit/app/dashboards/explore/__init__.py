@@ -1,0 +1,1 @@
+"""Explore: move a slider, and see at once what happens."""

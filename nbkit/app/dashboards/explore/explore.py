@@ -1,0 +1,205 @@
+"""The explore dashboard: move a slider, and see at once what happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets
+
+from nbkit.app.dashboards.explore.controls import Controls
+from nbkit.app.dashboards.explore.live_view import LiveView
+from nbkit.app.dashboards.explore.prompts_panel import PromptsPanel
+from nbkit.app.dashboards.explore.run_history import RunHistory
+from nbkit.app.dashboards.parts.dashboard import Dashboard
+from nbkit.errors import JobCancelled, NbkitError
+from nbkit.figures import headline_with_note
+from nbkit.inference.progress import RunProgress
+from nbkit.inference.workers import Workers
+from nbkit.measure.load import Monitor
+from nbkit.records.request import Conversation, PromptLike
+from nbkit.records.run import Run
+from nbkit.records.settings import Settings
+from nbkit.runtime import Emitted, Job, Log
+
+REDRAW_EVERY_S = 0.25
+REDRAW_SHARE = 0.04
+"""The most of one core that redrawing may take: a slow drawing is done less often."""
+LIVE_PAUSE_S = 0.15
+"""Live mode waits so long for the next change before it runs: arrow keys come in bursts."""
+
+
+class Explore(Dashboard):
+    """Generate with any settings on live workers, watch it, and compare the runs so far.
+
+    Parameters
+    ----------
+    workers : Workers, optional
+        Live workers to use; keep a name for them. Left out: the dashboard has its own,
+        which ``close()`` ends.
+    prompts : sequence of str, optional
+        Prompts to begin with; left out, the ten first lines, repeated as the control asks.
+    **settings
+        Values the controls begin with, by the names of ``Settings``.
+
+    Attributes
+    ----------
+    runs : list of Run
+        The runs so far, stopped ones included; of those that are not pinned, the newest 20.
+    """
+
+    def __init__(
+        self, workers: Workers | None = None, prompts: Sequence[PromptLike] | None = None, **settings: Any
+    ) -> None:
+        asked = Settings.of(**settings)
+        super().__init__(workers)
+        self._controls = Controls(asked, self._workers.slider, self._on_change)
+        self._prompts = PromptsPanel(prompts, self._controls.model, self._on_change)
+        self._controls.on_model(lambda: self._prompts.show_lengths_of(self._controls.model))
+        self._view = LiveView()
+        self._history = RunHistory()
+        self._monitor: Monitor | None = None
+        self._job: Job | None = None
+        self._run_button = ipywidgets.Button(description="Run", button_style="primary", icon="play", disabled=True)
+        self._stop_button = ipywidgets.Button(description="Stop", button_style="danger", icon="stop", disabled=True)
+        self._live = ipywidgets.ToggleButton(
+            description="Live", icon="bolt", tooltip="Run again whenever a control changes"
+        )
+        self._run_button.on_click(lambda _: self._on_run())
+        self._stop_button.on_click(lambda _: self._stop("Stopping."))
+        self._live.observe(lambda _: self._on_live(), "value")
+        self._status.layout.flex = "1 1 300px"
+        buttons = ipywidgets.HBox(
+            [self._run_button, self._stop_button, self._live, self._status],
+            layout={"flex_flow": "row wrap", "align_items": "center"},
+        )
+        self.widget.children = (
+            self._controls.widget,
+            self._prompts.widget,
+            buttons,
+            self._view.widget,
+            self._history.widget,
+        )
+        self._start_with_workers(self._get_ready)
+
+    @property
+    def runs(self) -> list[Run]:
+        return self._history.runs
+
+    def close(self) -> None:
+        """Stop what runs, remove the widgets, and end the workers if they are the dashboard's own."""
+        self._stop("Closed.")
+        self._prompts.close()
+        super().close()
+        if self._monitor is not None:
+            self._monitor.close()
+
+    def _get_ready(self) -> None:
+        self._run_button.disabled = False
+        self._status.say("Ready. Choose and press Run.")
+
+    def _on_run(self) -> None:
+        # A second click can be on its way before the browser knows that the button is off.
+        if not self._background.is_busy:
+            self._run_button.disabled = True
+            self._background.request(self._run)
+
+    def _on_change(self) -> None:
+        """A control has changed: in live mode, what runs and what is shown is outdated."""
+        if not self._live.value:
+            return
+        self._view.show_as_outdated()
+        self._status.say("Changed: running again.")
+        self._background.request(self._run, after_s=LIVE_PAUSE_S)
+        if self._job is not None:
+            self._job.cancel()
+
+    def _on_live(self) -> None:
+        if self._live.value:
+            self._on_change()
+
+    def _run(self) -> None:
+        self._run_button.disabled = True
+        try:
+            settings, prompts = self._controls.settings(), self._prompts.prompts()
+            workers = self._workers.get_resized()
+            if not workers.is_ready:
+                self._status.say("Starting the workers.")
+            self._watch_load(workers)
+            self._generate(workers, prompts, settings)
+        finally:
+            self._job = None
+            self._stop_button.disabled = True
+            self._run_button.disabled = False
+
+    def _watch_load(self, workers: Workers) -> None:
+        if self._monitor is None:
+            self._monitor = Monitor()
+        self._monitor.watch(workers)
+
+    def _generate(self, workers: Workers, prompts: list[str | Conversation], settings: Settings) -> None:
+        self._job = job = workers.submit_generate(prompts, settings)
+        self._stop_button.disabled = False
+        self._view.begin(workers.world_size, settings)
+        try:
+            self._follow(job, RunProgress(settings, len(prompts)), prompts)
+            run: Run = job.result()
+        except JobCancelled as stopped:
+            if self._background.is_outdated:
+                return  # nobody asked for this any more: it is neither shown nor kept
+            run = stopped.partial
+        except NbkitError:
+            # Dimmed: what it shows did not come to its end.
+            self._view.show_as_outdated()
+            self._finish(job.partial(), job)
+            raise
+        self._finish(run, job)
+        self._status.say(headline_with_note(run))
+
+    def _finish(self, run: Run, job: Job) -> None:
+        """Show and keep what there is of a run; of one that failed early, nothing."""
+        if run.finished_prompts or run.is_complete:
+            assert self._monitor is not None
+            run = self._monitor.attach(run, job)
+            self._view.finish(run)
+            self._history.add(run)
+
+    def _follow(self, job: Job, progress: RunProgress, prompts: list[str | Conversation]) -> None:
+        """Take every event as it comes; redraw at the first tokens, and then a few times a second."""
+        next_drawing_s = 0.0
+        for event in job.events(timeout=REDRAW_EVERY_S):
+            is_first = progress.tokens == 0
+            if isinstance(event, Log):
+                self._status.say(event.labelled)
+            elif isinstance(event, Emitted):
+                progress.take(event.rank, event.value)
+            is_first = is_first and progress.tokens > 0
+            if is_first or time.monotonic() >= next_drawing_s:
+                began_s = time.thread_time()
+                self._draw(job, progress, prompts)
+                drawing_s = time.thread_time() - began_s
+                next_drawing_s = time.monotonic() + max(REDRAW_EVERY_S, drawing_s / REDRAW_SHARE)
+        self._draw(job, progress, prompts)
+
+    def _draw(self, job: Job, progress: RunProgress, prompts: list[str | Conversation]) -> None:
+        if self._background.is_outdated:
+            return
+        if progress.has_begun:
+            assert self._monitor is not None
+            self._view.show(progress, prompts, self._monitor.during(job))
+            self._status.say(
+                f"{progress.prompts_done} of {progress.prompts} prompts, {progress.tokens} tokens computed."
+            )
+        elif job.status == "queued":
+            self._status.say("Waiting: the workers are busy with another job.")
+        else:
+            self._status.say("Loading the model.")
+
+    def _stop(self, say: str) -> None:
+        self._live.value = False
+        self._background.drop_waiting()
+        if self._job is not None:
+            self._stop_button.disabled = True
+            self._status.say(say)
+            self._job.cancel()

@@ -1,0 +1,118 @@
+"""Runs to files and back: saved, loaded, exported, and offered for download."""
+
+from __future__ import annotations
+
+import base64
+import html
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import ipywidgets
+
+from nbkit.app.dashboards.parts.workers_control import StatusLine
+from nbkit.errors import InputError, NbkitError
+from nbkit.figures.html.report import write_report
+from nbkit.records.export import export_csv, export_json, load_runs
+from nbkit.records.run import Run
+
+MOST_DOWNLOAD_BYTES = 20_000_000
+
+
+class RunFiles:
+    """A line to save the chosen runs and one to load others.
+
+    Files are written into the folder of the notebook, and offered as a download too:
+    who sees the dashboard as a web page has no other way to them.
+    """
+
+    def __init__(self, chosen: Callable[[], Mapping[str, Run]], load: Callable[[str, Run], None]) -> None:
+        self._chosen = chosen
+        self._load = load
+        self._stem = ipywidgets.Text(
+            "results/runs", description="save as", style={"description_width": "70px"}, layout={"width": "250px"}
+        )
+        self._path = ipywidgets.Text(
+            placeholder="results/runs.json",
+            description="load",
+            style={"description_width": "70px"},
+            layout={"width": "250px"},
+        )
+        self._upload = ipywidgets.FileUpload(description="Upload", accept=".json", tooltip="Load from your computer")
+        self._said = StatusLine()
+        save = [
+            self._button("JSON", "The chosen runs whole; can be loaded again", self._save_json),
+            self._button("CSV", "Two tables: the chosen runs, and their outputs", self._save_csv),
+            self._button("HTML", "A page with figures and tables, readable without a network", self._save_page),
+        ]
+        load_path = self._button("Load", "Load runs from a file beside the notebook", self._load_path)
+        self._upload.observe(lambda _: self._try(self._load_upload), "value")
+        wrap = {"flex_flow": "row wrap"}
+        self.widget = ipywidgets.VBox(
+            [
+                ipywidgets.HBox([self._stem, *save], layout=wrap),
+                ipywidgets.HBox([self._path, load_path, self._upload], layout=wrap),
+                self._said,
+            ]
+        )
+
+    def _button(self, name: str, tooltip: str, act: Callable[[], None]) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=name, tooltip=tooltip, layout={"width": "72px"})
+        button.on_click(lambda _: self._try(act))
+        return button
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except (NbkitError, OSError) as error:
+            self._said.say_error(error)
+
+    def _target(self, ending: str) -> Path:
+        stem = self._stem.value.strip()
+        if not stem:
+            raise InputError("name the file to save: for example results/runs.")
+        return Path(stem).with_name(Path(stem).name + ending)
+
+    def _save_json(self) -> None:
+        self._offer([export_json(self._chosen(), self._target(".json"))])
+
+    def _save_csv(self) -> None:
+        self._offer(export_csv(self._chosen(), self._target(".csv")))
+
+    def _save_page(self) -> None:
+        runs = self._chosen()
+        if not runs:
+            raise InputError("there are no runs to export; tick at least one.")
+        self._offer([write_report(runs, self._target(".html"), title="nbkit runs")])
+
+    def _offer(self, paths: list[Path]) -> None:
+        """Say where the files are, and let the browser fetch them."""
+        links = "; ".join(f"{html.escape(str(path))}{_download_link(path)}" for path in paths)
+        self._said.value = f"<div class='nbkit-status' role='status'>Saved {links}</div>"
+
+    def _load_path(self) -> None:
+        path = self._path.value.strip() or self._path.placeholder
+        self._add(load_runs(path))
+
+    def _load_upload(self) -> None:
+        for file in self._upload.value:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / Path(file.name).name
+                path.write_bytes(file.content)
+                self._add(load_runs(path))
+        if self._upload.value:
+            self._upload.value = ()
+
+    def _add(self, runs: Mapping[str, Run]) -> None:
+        for name, run in runs.items():
+            self._load(name, run)
+        self._said.say(f"Loaded {len(runs)} run{'s' if len(runs) != 1 else ''}: {', '.join(runs)}.")
+
+
+def _download_link(path: Path) -> str:
+    """A link that carries the file with it; nothing for a file too large to."""
+    if path.stat().st_size > MOST_DOWNLOAD_BYTES:
+        return ""
+    content = base64.b64encode(path.read_bytes()).decode()
+    name = html.escape(path.name, quote=True)
+    return f" (<a download='{name}' href='data:application/octet-stream;base64,{content}'>download</a>)"

@@ -1,0 +1,1 @@
+"""Parts: what dashboards are made of."""

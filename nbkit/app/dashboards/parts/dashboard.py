@@ -1,0 +1,56 @@
+"""Dashboard: what all dashboards share: workers, one thing done at a time, errors shown in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+
+from nbkit.app.dashboards.parts import cells, lost_subshells
+from nbkit.app.dashboards.parts.background import Background
+from nbkit.app.dashboards.parts.widget_tree import close_tree
+from nbkit.app.dashboards.parts.workers_control import StatusLine, WorkersControl
+from nbkit.inference.workers import Workers
+
+
+class Dashboard:
+    """Widgets on some workers. What they start runs in a thread, so the kernel stays free.
+
+    Run again, a cell closes the dashboard that it made before.
+
+    Attributes
+    ----------
+    widget : ipywidgets.VBox
+        What a notebook shows.
+    """
+
+    def __init__(self, workers: Workers | None) -> None:
+        lost_subshells.receive_their_messages()
+        cells.replace_earlier(self)
+        self._workers = WorkersControl(workers)
+        self._status = StatusLine()
+        self._background = Background(self._status.say_error)
+        self.widget = ipywidgets.VBox()
+        self.widget.add_class("nbkit")
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.widget._repr_mimebundle_(**options)
+
+    def close(self) -> None:
+        """Remove the widgets, and end the workers if they are the dashboard's own; safe to call again."""
+        cells.forget(self)
+        self._background.close()
+        self._workers.close()
+        close_tree(self.widget)
+
+    def _start_with_workers(self, then: Callable[[], None]) -> None:
+        """When the workers are up, do what is to be done first."""
+        self._background.request(lambda: self._wait_for_workers(then))
+
+    def _wait_for_workers(self, then: Callable[[], None]) -> None:
+        self._status.say("Starting the workers: importing torch takes a few seconds.")
+        try:
+            self._workers.show_count()
+        finally:
+            then()

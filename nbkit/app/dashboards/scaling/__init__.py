@@ -1,0 +1,1 @@
+"""Scaling: how more ranks and larger batches change a run."""

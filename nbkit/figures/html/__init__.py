@@ -1,0 +1,1 @@
+"""HTML: pages that hold figures and can be read without a network."""

@@ -1,0 +1,1 @@
+"""Inference: the workers as users know them, and what their ranks do with prompts."""

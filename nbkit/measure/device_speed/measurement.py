@@ -1,0 +1,115 @@
+"""Measurement: have ranks measure their devices at the same moment, unless the speed is known."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from nbkit.errors import InputError
+from nbkit.measure.device_speed import kept
+from nbkit.measure.device_speed.on_rank import Kind, RankSetup, matmul_flops, rate_on_rank, setup_on_rank
+from nbkit.measure.device_speed.speed import DeviceSpeed
+from nbkit.models.model_arithmetic import ITEM_BYTES
+
+if TYPE_CHECKING:
+    from nbkit.inference.workers import Workers
+
+WINDOW_S = 0.5
+"""How long each kind of work is repeated."""
+MATMUL_SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
+
+
+def measure(workers: Workers, dtype: str = "auto", ranks: int | None = None, refresh: bool = False) -> DeviceSpeed:
+    """The speed of one rank while ``ranks`` ranks work at the same moment, a mean over them.
+
+    It takes some seconds and is then kept in ``nbkit.measure.device_speed.cache_file()``.
+
+    Parameters
+    ----------
+    workers : Workers
+        Live workers; what else the machine does at the time makes it seem slower.
+    dtype : {"auto", "float32", "bfloat16", "float16"}
+        Of the matrix products.
+    ranks : int, optional
+        The first so many of the ranks measure, the others are idle. Left out: all.
+    refresh : bool
+        Measure even if the speed is known.
+
+    Raises
+    ------
+    InputError
+        There is no such dtype, or there are not so many ranks.
+    RankError, RankDied, WorkersError
+        As for ``Workers.run``.
+
+    Notes
+    -----
+    Memory: the better of a sum over a buffer and the product of a matrix with a vector,
+    which is what decoding one sequence mostly is. Arithmetic: the best of products of
+    square matrices of several sizes. Each is the best of groups of repeats.
+    """
+    if dtype not in ("auto", *ITEM_BYTES):
+        raise InputError(f"dtype must be one of auto, {', '.join(ITEM_BYTES)}, not {dtype!r}.")
+    count = _check_ranks(ranks, workers.world_size)
+    setups = workers.run(setup_on_rank, dtype)[:count]
+    key = _key(setups)
+    known = None if refresh else kept.entries().get(key)
+    if known is not None:
+        return known
+    speed = DeviceSpeed(
+        name=setups[0].device_name,
+        dtype=setups[0].dtype,
+        bytes_per_s=max(_rate(workers, kind, 0, setups) for kind in ("sum", "matvec")),
+        flops_per_s=_matmul_rate(workers, setups),
+        source=_source(setups),
+        ranks=count,
+    )
+    # What cannot be kept is measured again the next time, no more.
+    with contextlib.suppress(InputError):
+        kept.keep(key, speed)
+    return speed
+
+
+def _check_ranks(ranks: int | None, world_size: int) -> int:
+    if ranks is None:
+        return world_size
+    if not isinstance(ranks, int) or isinstance(ranks, bool) or not 1 <= ranks <= world_size:
+        raise InputError(
+            f"ranks must be a whole number from 1 to {world_size}, the workers there are, not {ranks!r}."
+        )
+    return ranks
+
+
+def _matmul_rate(workers: Workers, setups: list[RankSetup]) -> float:
+    best = 0.0
+    for size in MATMUL_SIZES[setups[0].device_type]:
+        # Some processors take very long in a dtype they have no instructions for.
+        if best and matmul_flops(size) / best > WINDOW_S:
+            break
+        best = max(best, _rate(workers, "matmul", size, setups))
+    return best
+
+
+def _rate(workers: Workers, kind: Kind, size: int, setups: list[RankSetup]) -> float:
+    """Bytes or operations a second of one rank, a mean over those that measure."""
+    rates: list[float | None] = workers.run(rate_on_rank, kind, size, setups[0].dtype, len(setups), WINDOW_S)
+    return statistics.mean(rate for rate in rates if rate is not None)
+
+
+def _key(setups: list[RankSetup]) -> str:
+    """All that the speed depends on, in words."""
+    first = setups[0]
+    devices = len({setup.device for setup in setups})
+    names = " + ".join(sorted({setup.device_name for setup in setups} | {first.processor}))
+    return (
+        f"{names}; {first.threads} threads; {first.dtype}; "
+        f"{len(setups)} ranks on {devices} devices; torch {first.torch_version}"
+    )
+
+
+def _source(setups: list[RankSetup]) -> str:
+    threads = "" if setups[0].device_type == "cuda" else f", {setups[0].threads} thread(s) each"
+    today = datetime.now(UTC).date().isoformat()
+    return f"measured on {len(setups)} rank(s) at once{threads}, torch {setups[0].torch_version}, {today}"

@@ -1,0 +1,58 @@
+"""Loaded model: a model and its tokenizer on a device, and what follows from both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbkit.files.machine import emulates
+from nbkit.models.prompt_tokens import PromptTokens
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in evaluation mode and its tokenizer, on one device.
+
+    ``model`` is None where only the tokenizer and the configuration were asked for.
+    ``generation_config`` is the model's own, its rules of generation among others; the one
+    that ``model`` has asks for nothing, so that transformers' ``generate`` does just what an
+    engine asks. ``eos_token_ids`` end a sequence. ``prepared`` keeps, by name, what an engine
+    has made of the model and wants to find again at the next job.
+    """
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: str
+    folder: Path
+    config: Any
+    generation_config: Any
+    eos_token_ids: tuple[int, ...]
+    prompt_tokens: PromptTokens
+    prepared: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def context_length(self) -> int | None:
+        """The most tokens, prompt and output together, that the model takes; None if it does not say."""
+        config = self.config.get_text_config()
+        limit: int | None = getattr(config, "max_position_embeddings", None)
+        rope = getattr(config, "rope_parameters", None) or {}
+        # Dynamic NTK is there to go beyond it.
+        return int(limit * rope["factor"]) if limit and rope.get("rope_type") == "dynamic" else limit
+
+    @property
+    def pad_token_id(self) -> int:
+        """A token that a batch can be padded with: any that the model has, for it is masked."""
+        own = self.tokenizer.pad_token_id
+        candidates = [*([] if own is None else [own]), *self.eos_token_ids]
+        vocabulary = self.config.get_text_config().vocab_size
+        return next((token for token in candidates if 0 <= token < vocabulary), 0)
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether the device has no arithmetic of its own for the dtype and is slow in it."""
+        return self.device.type == "cpu" and emulates(self.dtype)

@@ -1,5 +1,0 @@
-"""Monitor: how busy GPUs and the workers' processes are, sampled by a process of its own."""
-
-from nbkit.monitor.monitor import Monitor
-
-__all__ = ["Monitor"]

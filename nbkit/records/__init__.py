@@ -1,0 +1,17 @@
+"""Records: what is asked of a generation, and what came back, as plain data."""
+
+from nbkit.records.batch import BatchRecord, BatchTotals, OutOfMemory
+from nbkit.records.fallback import Fallback, way_in_words
+from nbkit.records.output import Output
+from nbkit.records.rank import LoadSample, RankRecord
+
+__all__ = [
+    "BatchRecord",
+    "BatchTotals",
+    "Fallback",
+    "LoadSample",
+    "OutOfMemory",
+    "Output",
+    "RankRecord",
+    "way_in_words",
+]

@@ -1,0 +1,118 @@
+"""Batch: what a rank tells of prompts computed together, and the sums over batches.
+
+Seconds named ``begin_s`` and ``end_s`` count from the moment the job was submitted,
+on one clock that all ranks of a machine share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch on one rank; of an engine that lets sequences join while others go on, one stretch of time.
+
+    Tokens: ``prompt_tokens`` were given and ``padding_tokens`` added to make the
+    prompts equally long; ``new_tokens`` are what users get; ``computed_tokens`` are
+    all positions the device decoded, those after a sequence's end included
+    (sequences x steps). Seconds: ``prefill_s`` runs until the first new token is
+    there (time to first token of the batch), ``decode_s`` from there to the last;
+    ``compile_s`` went into compiling or capturing a step and is in neither.
+    ``peak_memory_bytes`` is the most the device held during the batch; on a CPU, the
+    most the process has held so far.
+
+    Of a stretch, ``indices`` are the prompts that came to their end in it, and the tokens
+    are all of theirs, whenever they were computed; the seconds are the stretch's own,
+    and ``decode_steps`` are the steps made in it. ``first_token_s`` sums, over these
+    prompts, the time from being taken to the first new token, and ``after_first_s`` that
+    from there to the last. The three are None of a batch, in which all begin and end together.
+    """
+
+    rank: int
+    indices: tuple[int, ...]
+    prompt_tokens: int
+    padding_tokens: int
+    new_tokens: int
+    computed_tokens: int
+    tokenize_s: float
+    prefill_s: float
+    decode_s: float
+    detokenize_s: float
+    begin_s: float
+    end_s: float
+    peak_memory_bytes: int
+    compile_s: float = 0.0
+    decode_steps: int | None = None
+    first_token_s: float | None = None
+    after_first_s: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """Decoding steps, the prefill's token counted as one: in a batch, tokens computed for each sequence."""
+        if self.decode_steps is not None:
+            return self.decode_steps + 1
+        return self.computed_tokens // len(self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """Sequences that did not fit into a rank's memory; they were begun anew, ``then`` at a time.
+
+    ``at_s`` is on the Run's clock, ``sequences`` were decoded side by side.
+    """
+
+    rank: int
+    at_s: float
+    sequences: int
+    then: int
+
+
+@dataclass(slots=True)
+class BatchTotals:
+    """The sums over batches from which the figures of a Run, finished or under way, are made."""
+
+    prompts: int = 0
+    prompt_tokens: int = 0
+    padding_tokens: int = 0
+    new_tokens: int = 0
+    computed_tokens: int = 0
+    ttft_s: float = 0.0
+    """Summed over prompts, each waiting for its batch's first token."""
+    decode_s: float = 0.0
+    """From the first token to the last: of each batch, or of each sequence that joined by itself."""
+    steps_after_first: int = 0
+    peak_memory_bytes: int = 0
+
+    def add(self, batch: BatchRecord) -> None:
+        """Count a finished batch."""
+        self.prompts += len(batch.indices)
+        self.prompt_tokens += batch.prompt_tokens
+        self.padding_tokens += batch.padding_tokens
+        self.new_tokens += batch.new_tokens
+        self.computed_tokens += batch.computed_tokens
+        if batch.first_token_s is None or batch.after_first_s is None:
+            self.ttft_s += (batch.tokenize_s + batch.prefill_s) * len(batch.indices)
+            self.decode_s += batch.decode_s
+            self.steps_after_first += batch.steps - 1
+        else:
+            self.ttft_s += batch.first_token_s
+            self.decode_s += batch.after_first_s
+            self.steps_after_first += batch.new_tokens - len(batch.indices)
+        self.peak_memory_bytes = max(self.peak_memory_bytes, batch.peak_memory_bytes)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the prefill's positions that were padding, 0 to 1."""
+        positions = self.padding_tokens + self.prompt_tokens
+        return self.padding_tokens / positions if positions else 0.0
+
+    @property
+    def mean_ttft_s(self) -> float:
+        """Time to first token in seconds, from when its batch, or it alone, was taken; a mean over prompts."""
+        return self.ttft_s / self.prompts if self.prompts else 0.0
+
+    @property
+    def mean_tpot_s(self) -> float:
+        """Time per output token after the first, in seconds: a mean over steps, or tokens where each joins alone."""
+        return self.decode_s / self.steps_after_first if self.steps_after_first else 0.0

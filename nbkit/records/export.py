@@ -1,0 +1,130 @@
+"""Export: Runs as files to take home: CSV for a spreadsheet, JSON to go on with."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbkit.errors import InputError
+from nbkit.files.atomic_write import check_writable, write_atomically
+from nbkit.files.json_files import read_json
+from nbkit.records.run import Run
+
+EXPORT_VERSION = 1
+"""Of the file that holds several Runs; each Run in it has its own ``schema_version``."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet may take for the beginning of a formula (OWASP, 'CSV Injection')."""
+# Without it Excel takes UTF-8 for the system's own encoding; pandas and others skip it.
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+def export_csv(runs: Mapping[str, Run], path: str | Path) -> list[Path]:
+    """Write named Runs as two tables, ``<stem>-runs.csv`` and ``<stem>-outputs.csv``, beside each other.
+
+    The first has a row a Run: its name, when it was created, the columns of
+    ``Run.summary`` and what was asked for (``settings.batch_size`` and so on). The second
+    has a row a prompt: run, index, prompt, output, new_tokens, finish_reason.
+
+    The texts come from people and models, and a spreadsheet runs a cell as a formula that
+    begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return (OWASP, 'CSV
+    Injection'). Such texts get a single quote ``'`` before them; ``export_json`` keeps
+    all texts as they are. The files are UTF-8 with a byte order mark, for Excel.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder and the stem, with or without an ending: ``results/mine.csv`` gives
+        ``results/mine-runs.csv`` and ``results/mine-outputs.csv``.
+
+    Raises
+    ------
+    InputError
+        There are no Runs, or a file cannot be written.
+    """
+    _check_some(runs)
+    path = check_writable(path)
+    tables = {
+        "runs": [_run_row(name, run) for name, run in runs.items()],
+        "outputs": [row for name, run in runs.items() for row in _output_rows(name, run)],
+    }
+    return [
+        write_atomically(path.with_name(f"{path.stem}-{table}.csv"), _csv_text(rows))
+        for table, rows in tables.items()
+    ]
+
+
+def export_json(runs: Mapping[str, Run], path: str | Path) -> Path:
+    """Write named Runs as one JSON file that ``load_runs`` reads, and return its path.
+
+    Raises
+    ------
+    InputError
+        There are no Runs, or the file cannot be written.
+    """
+    _check_some(runs)
+    data = {"schema_version": EXPORT_VERSION, "runs": {name: run.to_dict() for name, run in runs.items()}}
+    return write_atomically(path, json.dumps(data, ensure_ascii=False, indent=1))
+
+
+def load_runs(path: str | Path) -> dict[str, Run]:
+    """Read the named Runs that ``export_json`` wrote, or one that ``Run.save`` wrote, named as its file is.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or holds no Runs that this nbkit knows; the message says
+        which Run is wrong.
+    """
+    path = Path(path)
+    data = read_json(path, "saved Runs")
+    if not isinstance(data, dict) or "runs" not in data:
+        return {path.stem: _run_of(path, data)}
+    if data.get("schema_version") != EXPORT_VERSION:
+        raise InputError(
+            f"{path} holds Runs in version {data.get('schema_version')!r}, not {EXPORT_VERSION}; "
+            "a newer file needs a newer nbkit."
+        )
+    if not isinstance(data["runs"], dict) or not data["runs"]:
+        raise InputError(f"{path} holds no Runs; write it with nbkit.records.export.export_json.")
+    return {name: _run_of(f"{path}, Run {name!r}", each) for name, each in data["runs"].items()}
+
+
+def _run_row(name: str, run: Run) -> dict[str, Any]:
+    # Prefixed: the summary's dtype is what was used, the settings' what was asked for.
+    asked = {f"settings.{field}": value for field, value in dataclasses.asdict(run.settings).items()}
+    return {"name": name, "created": run.created, **run.summary(), **asked}
+
+
+def _output_rows(name: str, run: Run) -> list[dict[str, Any]]:
+    columns = ("prompt", "output", "prompt_tokens", "new_tokens", "finish_reason")
+    rows = zip(map(str, run.prompts), run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons, strict=True)
+    return [{"run": name, "index": i, **dict(zip(columns, row, strict=True))} for i, row in enumerate(rows)]
+
+
+def _csv_text(rows: list[dict[str, Any]]) -> str:
+    import pandas
+
+    safe = [{column: _without_formula(value) for column, value in row.items()} for row in rows]
+    # Every text in quotes: where a spreadsheet separates by semicolons, one in a text would begin a cell.
+    table: str = pandas.DataFrame(safe).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    return _BYTE_ORDER_MARK + table
+
+
+def _without_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def _check_some(runs: Mapping[str, Run]) -> None:
+    if not runs:
+        raise InputError("there are no Runs to export; give at least one, for example {'batched': run}.")
+
+
+def _run_of(where: str | Path, data: Any) -> Run:
+    try:
+        return Run.from_dict(data)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None

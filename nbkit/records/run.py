@@ -1,0 +1,340 @@
+"""Run: what came back from one generation, whole: outputs in the prompts' order, records, settings, machine.
+
+It outlives the session as JSON with a schema version; old files load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nbkit.errors import InputError
+from nbkit.files.atomic_write import write_atomically
+from nbkit.files.json_files import read_json
+from nbkit.records import BatchRecord, BatchTotals, Fallback, LoadSample, OutOfMemory, Output, RankRecord
+from nbkit.records.request import Conversation
+from nbkit.records.settings import ARTICLE, IN_FLIGHT, Settings
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA_VERSION = 5
+"""1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches; before
+5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules."""
+BEFORE_SCHEMA_4 = ARTICLE
+"""Settings that older files leave out meant the article's way."""
+PARTS = ("tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
+"""Where a rank's seconds go; they add up to the wall time of the Run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came back from one generation.
+
+    ``outputs``, ``prompt_tokens``, ``new_tokens`` and ``finish_reasons`` are in the
+    prompts' order; where a run was stopped early, unfinished prompts have ``None``, 0,
+    0 and ``None``. ``world_size`` and ``ranks`` are those that took part.
+    ``load_samples`` are there if a ``Monitor`` watched the run. ``out_of_memory`` tells of
+    sequences that were begun anew, fewer at a time, because a rank's memory was too small.
+    ``fallback`` tells of another engine than the one asked for. ``generation_rules`` are what
+    the model's ``generation_config.json`` asks for and the outputs keep; ``unheeded_rules``
+    what it asks for beside that, where the settings decide instead or there is one beam.
+    """
+
+    settings: Settings
+    prompts: list[str | Conversation]
+    outputs: list[str | None]
+    prompt_tokens: list[int]
+    new_tokens: list[int]
+    finish_reasons: list[str | None]
+    batches: list[BatchRecord]
+    ranks: list[RankRecord]
+    world_size: int
+    machine: dict[str, Any]
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    load_samples: list[LoadSample] = field(default_factory=list)
+    out_of_memory: list[OutOfMemory] = field(default_factory=list)
+    fallback: Fallback | None = None
+    generation_rules: dict[str, Any] = field(default_factory=dict)
+    unheeded_rules: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def assemble(
+        cls,
+        settings: Settings,
+        prompts: Sequence[str | Conversation],
+        finished: Sequence[tuple[BatchRecord, Sequence[Output]]],
+        ranks: Sequence[RankRecord],
+        world_size: int,
+        machine: dict[str, Any],
+        out_of_memory: Sequence[OutOfMemory] = (),
+        fallback: Fallback | None = None,
+        generation_rules: dict[str, Any] | None = None,
+        unheeded_rules: dict[str, Any] | None = None,
+    ) -> Run:
+        """Put the ranks' batches, in whatever order they came, into the prompts' order."""
+        by_index = {output.index: output for _, outputs in finished for output in outputs}
+        in_order = [by_index.get(index) for index in range(len(prompts))]
+        return cls(
+            settings=settings,
+            prompts=list(prompts),
+            outputs=[output.text if output else None for output in in_order],
+            prompt_tokens=[output.prompt_tokens if output else 0 for output in in_order],
+            new_tokens=[output.new_tokens if output else 0 for output in in_order],
+            finish_reasons=[output.finish_reason if output else None for output in in_order],
+            batches=sorted((record for record, _ in finished), key=lambda b: (b.begin_s, b.rank)),
+            ranks=sorted(ranks, key=lambda r: r.rank),
+            world_size=world_size,
+            machine=machine,
+            out_of_memory=list(out_of_memory),
+            fallback=fallback,
+            generation_rules=generation_rules or {},
+            unheeded_rules=unheeded_rules or {},
+        )
+
+    @property
+    def engine(self) -> str:
+        """The engine that generated: the one asked for, or the one fallen back to."""
+        return self.fallback.engine if self.fallback else self.settings.engine
+
+    @property
+    def engine_label(self) -> str:
+        """The engine as figures name it: one that was fallen back to beside the one asked for."""
+        return self.engine if self.fallback is None else f"{self.engine} (asked: {self.settings.engine})"
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether a sequence joined whenever another had ended, instead of batch after batch."""
+        return self.engine in IN_FLIGHT
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences decoded side by side on a rank: as asked for, or what ``auto`` became."""
+        asked = 1 if self.engine == "simple" else self.settings.prompts_a_batch
+        if isinstance(asked, int):
+            return asked
+        chosen = [rank.batch_size for rank in self.ranks] or [len(batch.indices) for batch in self.batches]
+        return max(chosen, default=0)
+
+    @property
+    def finished_prompts(self) -> int:
+        """Prompts that have an output."""
+        return sum(output is not None for output in self.outputs)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every prompt has an output."""
+        return self.finished_prompts == len(self.prompts)
+
+    @property
+    def idle_ranks(self) -> int:
+        """Ranks that were started and had no part in this run."""
+        return self.ranks[0].world_size - self.world_size if self.ranks else 0
+
+    @cached_property
+    def begin_s(self) -> float:
+        """When the first rank began, in seconds since the job was submitted."""
+        return min([r.begin_s for r in self.ranks] + [b.begin_s for b in self.batches], default=0.0)
+
+    @cached_property
+    def end_s(self) -> float:
+        """When the last rank ended, in seconds since the job was submitted."""
+        return max([r.end_s for r in self.ranks] + [b.end_s for b in self.batches], default=0.0)
+
+    @property
+    def wall_s(self) -> float:
+        """Wall time in seconds, from the first rank's begin to the last rank's end."""
+        return self.end_s - self.begin_s
+
+    @property
+    def total_new_tokens(self) -> int:
+        """Tokens that users get."""
+        return sum(self.new_tokens)
+
+    @cached_property
+    def totals(self) -> BatchTotals:
+        """Sums over all batches."""
+        totals = BatchTotals()
+        for batch in self.batches:
+            totals.add(batch)
+        return totals
+
+    @property
+    def total_computed_tokens(self) -> int:
+        """Tokens the devices decoded, those after a sequence's end included."""
+        return self.totals.computed_tokens
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Throughput: tokens that users get, per second of wall time."""
+        return self.total_new_tokens / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def computed_tokens_per_second(self) -> float:
+        """Tokens computed per second of wall time, whether or not a user gets them."""
+        return self.total_computed_tokens / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the prefill's positions that were padding, 0 to 1."""
+        return self.totals.padding_share
+
+    @property
+    def mean_ttft_s(self) -> float:
+        """Time to first token in seconds, from its batch's begin, a mean over prompts."""
+        return self.totals.mean_ttft_s
+
+    @property
+    def mean_tpot_s(self) -> float:
+        """Time per output token in seconds: decode seconds per step after the first."""
+        return self.totals.mean_tpot_s
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most memory any rank held, in bytes."""
+        return self.totals.peak_memory_bytes
+
+    def time_parts(self, rank: int) -> dict[str, float]:
+        """Where one rank's seconds went: ``PARTS`` to seconds, adding up to ``wall_s``.
+
+        ``other`` is what no clock was set on: the loop between batches, and in a
+        stopped run the batch that was given up.
+        """
+        own = [b for b in self.batches if b.rank == rank]
+        parts = {
+            "tokenise": sum(b.tokenize_s for b in own) + sum(r.order_s for r in self.ranks if r.rank == rank),
+            "compile": sum(b.compile_s for b in own),
+            "prefill": sum(b.prefill_s for b in own),
+            "decode": sum(b.decode_s for b in own),
+            "detokenise": sum(b.detokenize_s for b in own),
+            "waiting": sum(r.waiting_s for r in self.ranks if r.rank == rank),
+            "gather": sum(r.gather_s for r in self.ranks if r.rank == rank),
+        }
+        parts["other"] = self.wall_s - sum(parts.values())
+        return parts
+
+    def summary(self) -> dict[str, Any]:
+        """One row of a comparison: what was asked and what it brought, units in the names."""
+        return {
+            "engine": self.engine_label,
+            "workers": f"{self.world_size} of {self.ranks[0].world_size}" if self.idle_ranks else self.world_size,
+            "batch size": self.batch_size,
+            "schedule": f"{self.settings.split}, {self.settings.order.replace('_', ' ')}",
+            "dtype": self.ranks[0].dtype if self.ranks else self.settings.dtype,
+            "prompts": f"{self.finished_prompts} of {len(self.prompts)}",
+            "new tokens": self.total_new_tokens,
+            "computed tokens": self.total_computed_tokens,
+            "wall s": round(self.wall_s, 2),
+            "tokens/s": round(self.tokens_per_second, 1),
+            "TTFT ms": round(1000 * self.mean_ttft_s, 1),
+            "TPOT ms": round(1000 * self.mean_tpot_s, 1),
+            "padding %": round(100 * self.padding_share, 1),
+            "peak MB": round(self.peak_memory_bytes / 1e6),
+        }
+
+    def table(self, of: Literal["outputs", "batches", "ranks", "load"] = "outputs") -> pandas.DataFrame:
+        """A pandas table with one row a prompt, a batch, a rank or a sample of the load."""
+        import pandas
+
+        if of == "outputs":
+            return pandas.DataFrame(
+                {
+                    "prompt": [str(prompt) for prompt in self.prompts],
+                    "output": self.outputs,
+                    "prompt_tokens": self.prompt_tokens,
+                    "new_tokens": self.new_tokens,
+                    "finish_reason": self.finish_reasons,
+                }
+            )
+        if of == "batches":
+            return pandas.DataFrame([dataclasses.asdict(b) for b in self.batches])
+        if of == "ranks":
+            return pandas.DataFrame([dataclasses.asdict(r) | self.time_parts(r.rank) for r in self.ranks])
+        if of == "load":
+            return pandas.DataFrame([dataclasses.asdict(s) for s in self.load_samples])
+        raise InputError(f"a Run has tables of outputs, batches, ranks and load, not of {of!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The Run as plain dicts, lists, strings and numbers."""
+        prompts = [p.to_list() if isinstance(p, Conversation) else p for p in self.prompts]
+        return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self), "prompts": prompts}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Run:
+        """The Run that ``to_dict`` gave.
+
+        Raises
+        ------
+        InputError
+            The data are not a Run, or of a schema version this nbkit does not know.
+        """
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if not isinstance(version, int) or version not in range(1, SCHEMA_VERSION + 1):
+            raise InputError(
+                f"not a Run of schema version 1 to {SCHEMA_VERSION} (found {version!r}); "
+                "a newer file needs a newer nbkit, any other is no Run."
+            )
+        fields = {key: value for key, value in data.items() if key != "schema_version"}
+        try:
+            fields["settings"] = Settings(**(BEFORE_SCHEMA_4 if version < 4 else {}) | fields["settings"])
+            fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
+            fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
+            fields["prompts"] = [p if isinstance(p, str) else Conversation.of(p) for p in fields["prompts"]]
+            if fields.get("fallback"):
+                told = fields["fallback"]
+                fields["fallback"] = Fallback(**{**told, "reasons": tuple(told["reasons"])})
+            fields["out_of_memory"] = [OutOfMemory(**o) for o in fields.get("out_of_memory", [])]
+            fields["load_samples"] = [LoadSample(**s) for s in fields.get("load_samples", [])]
+            if "prompt_tokens" not in fields:
+                fields["prompt_tokens"] = _evenly_by_batch(len(fields["prompts"]), fields["batches"])
+            run = cls(**fields)
+            in_order = (run.prompts, run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons)
+            lengths = {len(each) for each in in_order}
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(f"the data of this Run are damaged: {error}.") from error
+        if len(lengths) != 1:
+            raise InputError(
+                "the data of this Run are damaged: its lists of prompts and outputs are not equally long."
+            )
+        return run
+
+    def save(self, path: str | Path) -> Path:
+        """Write the Run as JSON, whole or not at all, and return the path.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written.
+        """
+        return write_atomically(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Read a Run that ``save`` wrote.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read or is not a Run.
+        """
+        data = read_json(path, "saved Run")
+        try:
+            return cls.from_dict(data)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def _evenly_by_batch(prompts: int, batches: Sequence[BatchRecord]) -> list[int]:
+    """Tokens a prompt where a file tells only each batch's: shared out evenly, their sum kept."""
+    tokens = [0] * prompts
+    for batch in batches:
+        each, left_over = divmod(batch.prompt_tokens, len(batch.indices))
+        for place, index in enumerate(batch.indices):
+            tokens[index] = each + (place < left_over)
+    return tokens

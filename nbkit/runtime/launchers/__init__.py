@@ -1,0 +1,1 @@
+"""Launchers: how ranks come to be, and where."""

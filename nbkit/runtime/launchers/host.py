@@ -1,0 +1,217 @@
+"""Host: the process between notebook and ranks; it imports once and calls notebook_launcher.
+
+Started by ``nbkit.runtime.launchers.processes`` in a session of its own, with no device
+touched and no other thread running, so that forking the ranks is safe. It ends when
+its ranks end, or when the notebook is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import fcntl
+import importlib.util
+import io
+import os
+import signal
+import socket
+import sys
+import tempfile
+from logging import CRITICAL, getLogger
+from typing import Any
+
+from nbkit.errors import InputError
+from nbkit.files.machine import threads_asked, usable_cores, uses_cpu
+from nbkit.runtime import wire
+
+DEFAULT_CPU_RANKS = 2
+RANKS_PER_CORE = 4
+RANKS_PER_GPU = 8
+CPU_NICENESS = 5
+SPINS_BEFORE_SLEEP = "10000"
+"""Rounds that libgomp's threads wait awake for each other; its own 300,000 keep cores that another program needs."""
+ASKS_GPUS = ("torchao",)
+"""Installed, it is imported with transformers' models, and asks a GPU what it can do: forked ranks could use none."""
+_LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def main(control_fd: int, door_fd: int, asked: int, folder: str) -> None:
+    """Start ``asked`` ranks (0: as many as fit the machine) and stay until they end.
+
+    ``folder`` takes the launcher's temporary files.
+    """
+    faulthandler.enable()
+    control_socket = socket.socket(fileno=control_fd)
+    control = wire.Channel(control_socket)
+    _end_with_notebook(control_socket)
+    for name in _LAUNCHED:
+        os.environ.pop(name, None)
+    # Read when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS_BEFORE_SLEEP)
+    try:
+        plan = _plan(asked)
+        control.send(plan)
+        _set_environment(plan)
+        _import_what_ranks_need(plan)
+        tempfile.tempdir = folder
+        _launch(plan.world_size, door_fd)
+    except BaseException as error:
+        control.send(wire.HostFailed(_explain(error), _exit_codes(error)))
+        sys.exit(1)
+
+
+def _end_with_notebook(control: socket.socket) -> None:
+    """Kill this session when the notebook closes its end, by a signal: a thread would not survive a fork well."""
+
+    def on_readable(*_: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if control.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b"":
+                os.killpg(0, signal.SIGKILL)
+
+    signal.signal(signal.SIGIO, on_readable)
+    fcntl.fcntl(control, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(control, fcntl.F_SETFL, fcntl.fcntl(control, fcntl.F_GETFL) | os.O_ASYNC)
+    on_readable()
+
+
+def _plan(asked: int) -> wire.Plan:
+    """How many ranks on which devices.
+
+    Raises
+    ------
+    ValueError
+        More ranks are asked for than make sense here, or nobody can tell whether on GPUs.
+    """
+    # Counted before any device is touched: torch asks the driver's library, not CUDA.
+    import torch
+
+    cores = usable_cores()
+    gpus = 0 if uses_cpu() else torch.cuda.device_count()
+    world_size = asked or gpus or DEFAULT_CPU_RANKS
+    limit = RANKS_PER_GPU * gpus if gpus else max(DEFAULT_CPU_RANKS, RANKS_PER_CORE * cores)
+    if world_size > limit:
+        here = f"{gpus} GPU(s)" if gpus else f"no GPU and {cores} core(s)"
+        raise ValueError(
+            f"{world_size} workers do not make sense on this machine, which has {here}; ask for at most {limit}."
+        )
+    notes = []
+    if gpus and world_size > gpus:
+        notes.append(f"{world_size} workers share {gpus} GPU(s)")
+    elif not gpus and world_size > cores:
+        notes.append(f"{world_size} workers share {cores} core(s): each is slower than it would be alone")
+    try:
+        threads_asked()
+    except InputError as error:
+        notes.append(f"{str(error).rstrip('.')}: each worker takes {_threads(world_size)}")
+    return wire.Plan(world_size, "cuda" if gpus else "cpu", gpus, "; ".join(notes) or None)
+
+
+def _threads(world_size: int) -> int:
+    """Threads of a rank: as many as are asked for, else its part of the cores."""
+    with contextlib.suppress(InputError):
+        if asked := threads_asked():
+            return asked
+    return max(1, usable_cores() // world_size)
+
+
+def _set_environment(plan: wire.Plan) -> None:
+    """What accelerate and torch read in the ranks."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # In the plainest form: accelerate raises at a list of threads and at a blank.
+    os.environ["OMP_NUM_THREADS"] = str(_threads(plan.world_size))
+    if "ACCELERATE_USE_CPU" in os.environ:
+        os.environ["ACCELERATE_USE_CPU"] = str(int(uses_cpu()))
+    if plan.device_type == "cpu":
+        # Without it every process started by notebook_launcher believes to be rank 0 of 1.
+        os.environ["ACCELERATE_USE_CPU"] = "1"
+        # Ranks use every core; the notebook and its browser shall answer all the same.
+        os.nice(CPU_NICENESS)
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    elif plan.world_size > plan.gpus:
+        # NCCL refuses two ranks on one GPU.
+        os.environ["NBKIT_SHARED_GPUS"] = str(plan.gpus)
+
+
+def _import_what_ranks_need(plan: wire.Plan) -> None:
+    """Import before the fork, once for all ranks."""
+    import torch
+    from accelerate import Accelerator, notebook_launcher  # noqa: F401
+    from accelerate.utils import gather_object  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from transformers.utils import logging
+
+    import nbkit.inference.generation
+    import nbkit.inference.hello  # noqa: F401
+
+    if not (plan.gpus and any(importlib.util.find_spec(name) for name in ASKS_GPUS)):
+        import transformers.models.llama.modeling_llama
+        import transformers.models.llama.tokenization_llama  # noqa: F401
+
+    # What it says of a lost rank, the notebook says in the kit's words.
+    for launcher in ("torch.distributed.elastic", "torch.multiprocessing"):
+        getLogger(launcher).setLevel(CRITICAL)
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def _launch(world_size: int, door_fd: int) -> None:
+    from accelerate import notebook_launcher
+    from torch.distributed import DistNetworkError
+
+    for last_try in (False, False, True):
+        try:
+            # Its 'Launching training on 2 CUDAs.' is not true of what happens here.
+            with contextlib.redirect_stdout(io.StringIO()):
+                port = str(_free_port())
+                notebook_launcher(_rank_main, (door_fd,), num_processes=world_size, use_port=port)
+            return
+        except DistNetworkError as error:
+            # Somebody took the port between the look and the launch: look again.
+            if last_try or "EADDRINUSE" not in str(error):
+                raise
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _rank_main(door_fd: int) -> None:
+    """A rank's first steps: die with the host, choose a device, hand one end of a socketpair to the notebook."""
+    from nbkit.runtime.rank import Rank
+
+    tempfile.tempdir = None
+    if os.environ.get("RANK") is not None:  # forked: one rank alone runs in the host itself
+        _die_with_parent()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            # The launcher's handlers, inherited, would raise in the running job instead.
+            signal.signal(number, signal.SIG_DFL)
+    if gpus := os.environ.get("NBKIT_SHARED_GPUS"):
+        os.environ["LOCAL_RANK"] = str(int(os.environ["LOCAL_RANK"]) % int(gpus))
+    mine, notebooks = socket.socketpair()
+    with notebooks, socket.socket(fileno=door_fd) as door:
+        socket.send_fds(door, [wire.KNOCK.pack(int(os.environ.get("RANK", "0")))], [notebooks.fileno()])
+    Rank(wire.Channel(mine)).serve()
+
+
+def _die_with_parent() -> None:
+    """Linux: be killed when the host dies, however it dies. Elsewhere the notebook's end-of-file does it."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _exit_codes(error: BaseException) -> dict[int, int]:
+    failures: dict[int, Any] = getattr(error, "failures", {})
+    return {rank: failure.exitcode for rank, failure in failures.items()}
+
+
+def _explain(error: BaseException) -> str:
+    for failure in getattr(error, "failures", {}).values():
+        message = failure.message
+        return str(message.get("message", message) if isinstance(message, dict) else message)
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

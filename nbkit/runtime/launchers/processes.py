@@ -1,0 +1,124 @@
+"""Processes: one host with its ranks, as the notebook sees and ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+from nbkit.runtime import wire
+
+LOG_TAIL_BYTES = 4000
+START_HOST = "import sys; from nbkit.runtime.launchers.host import main; main(*map(int, sys.argv[1:4]), sys.argv[4])"
+
+
+class Processes:
+    """A started host: its control channel, its door, and a channel to each rank that has come up."""
+
+    def __init__(self, asked: int) -> None:
+        control, hosts_control = socket.socketpair()
+        door, hosts_door = socket.socketpair()
+        # The launcher leaves its files behind when it is killed; here they go too.
+        self._folder = tempfile.TemporaryDirectory(prefix="nbkit-", ignore_cleanup_errors=True)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the processes
+        handed = (hosts_control.fileno(), hosts_door.fileno())
+        with hosts_control, hosts_door:
+            self._host = subprocess.Popen(
+                [sys.executable, "-c", START_HOST, *map(str, handed), str(asked), self._folder.name],
+                pass_fds=handed,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                env=_environment(),
+                cwd=_working_directory(),
+                # Jupyter signals the kernel's whole process group; the workers must
+                # not be in it, or an interrupt would kill them.
+                start_new_session=True,
+            )
+        self.control = wire.Channel(control)
+        self.door = door
+        self.ranks: dict[int, wire.Channel] = {}
+        self.infos: dict[int, wire.RankInfo] = {}
+
+    @property
+    def host_pid(self) -> int:
+        """Process id of the host, which is also its process group's."""
+        return self._host.pid
+
+    def admit(self) -> tuple[int, wire.Channel] | None:
+        """Take the channel of a rank that knocks; None when the door has closed."""
+        knock, fds, _, _ = socket.recv_fds(self.door, wire.KNOCK.size, 1)
+        if not knock:
+            return None
+        rank_socket = socket.socket(fileno=fds[0])
+        rank_socket.setblocking(False)
+        (rank,) = wire.KNOCK.unpack(knock)
+        self.ranks[rank] = wire.Channel(rank_socket)
+        return rank, self.ranks[rank]
+
+    def log_tail(self) -> str:
+        """The end of what host and ranks wrote to their own standard streams."""
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, end - LOG_TAIL_BYTES))
+        return self._log.read().decode(errors="replace").strip()
+
+    def describe_loss(self, rank: int | None, how: str, with_log: bool) -> str:
+        """What to say of a rank (None: the host) that is lost."""
+        who, pid = "the host of the workers", self.host_pid
+        if rank is not None:
+            who, pid = f"rank {rank}", self.infos[rank].pid if rank in self.infos else 0
+        message = f"{who} (process {pid}) {how}. The workers restart with the next job."
+        tail = self.log_tail() if with_log else ""
+        return f"{message}\n\nThe end of its log:\n{tail}" if tail else message
+
+    def host_exit_code(self, timeout_s: float) -> int | None:
+        """The host's exit code, once it has ended; None if it has not within the time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._host.wait(timeout_s)
+        return None
+
+    def kill(self) -> None:
+        """End host and ranks at once; safe to call again."""
+        # The group outlives the host while a rank lives, so this reaches orphans too.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._host.pid, signal.SIGKILL)
+        self.host_exit_code(timeout_s=5.0)
+        for channel in (self.control, *self.ranks.values()):
+            channel.close()
+        self.door.close()
+        self._log.close()
+        self._folder.cleanup()
+
+
+def _working_directory() -> str:
+    """The notebook's; where that was deleted another, for torch cannot be loaded then."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return tempfile.gettempdir()
+
+
+def _environment() -> dict[str, str]:
+    """The notebook's environment, with its import path, so that ranks find the same modules."""
+    # The whole path comes with each job; some entries cannot be written here.
+    plain = [entry or os.curdir for entry in sys.path if isinstance(entry, str) and os.pathsep not in entry]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(plain), "PYTHONUNBUFFERED": "1"}
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    """A process's end in words, by its exit code (negative: the signal; None: unknown)."""
+    if exit_code is None:
+        return "ended"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    if exit_code == -signal.SIGKILL:
+        return (
+            f"was killed ({name}); if nobody did that on purpose, the machine ran out of memory: "
+            "take a smaller model, a smaller batch size or fewer workers"
+        )
+    return f"was ended by {name}"

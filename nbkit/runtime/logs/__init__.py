@@ -1,0 +1,1 @@
+"""Logs: what a rank and its children print, as lines for the notebook."""

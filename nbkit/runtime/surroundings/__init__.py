@@ -1,0 +1,1 @@
+"""Surroundings: the notebook's working directory, import path and modules, followed by the ranks."""
