@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbkit.records.run import Run
     from nbkit.records.settings import ARTICLE, Settings
     from nbkit.runtime import Job
+    from nbkit.runtime.context import current_job
 
 _HOME = {
     "ARTICLE": "nbkit.records.settings",
@@ -38,6 +39,7 @@ _HOME = {
     "Sweep": "nbkit.measure.sweep",
     "Workers": "nbkit.inference.workers",
     "WorkersError": "nbkit.errors",
+    "current_job": "nbkit.runtime.context",
     "first_lines": "nbkit.prompts.builtin",
     "launch": "nbkit.inference.workers",
     "load_model": "nbkit.models.loading:load",
@@ -63,6 +65,7 @@ __all__ = [
     "Sweep",
     "Workers",
     "WorkersError",
+    "current_job",
     "first_lines",
     "launch",
     "load_model",

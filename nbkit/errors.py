@@ -53,6 +53,13 @@ class RankDied(WorkersError):
         self.rank = rank
 
 
+class MissingExtra(NbkitError, ImportError):
+    """What was asked for needs a package of an extra that is not installed."""
+
+    def __init__(self, extra: str, package: str | None) -> None:
+        super().__init__(f'{package} is not installed; run: python -m pip install "nbkit[{extra}]"')
+
+
 class JobCancelled(concurrent.futures.CancelledError):
     """The job was cancelled.
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from nbkit.engines import LIBRARIES, BatchDone, Engine, Prompt, Streamed, make_engine, sequences_that_fit
+from nbkit.engines import BatchDone, Engine, Request, Streamed, make_engine, sequences_that_fit
 from nbkit.errors import WorkersError
 from nbkit.files import machine
 from nbkit.inference import schedule
-from nbkit.models import LoadedModel
+from nbkit.inference.kept_model import load_model
 from nbkit.records import Fallback, OutOfMemory, Output, RankRecord
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
 from nbkit.records.settings import AUTO, Settings
+from nbkit.runtime.context import JobContext, current_job
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -26,22 +25,6 @@ if TYPE_CHECKING:
 PROGRESS_EVERY_S = 0.2
 BYTES_A_TOKEN = 3
 """Of text in most languages: how long prompts are, before they are tokenised."""
-
-
-class RankContext(Protocol):
-    """What the job needs of its rank beside accelerate."""
-
-    @property
-    def cancelled(self) -> bool: ...
-
-    @property
-    def elapsed_s(self) -> float: ...
-
-    def emit(self, value: object) -> None: ...
-
-    def tickets(self) -> Iterator[int]: ...
-
-    def load_model(self, name: str, dtype: str, device: Any, with_weights: bool) -> tuple[LoadedModel, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,57 +63,51 @@ class Progress:
     streamed: tuple[Streamed, ...] = ()
 
 
-def generate_on_rank(
-    rank: RankContext, prompts: list[str | Conversation], settings: Settings, ranks: int | None = None
-) -> RankRecord:
-    """On every rank: take prompts, generate, and gather, as in the article; only the first ``ranks``, if given.
+def generate_on_rank(prompts: list[str | Conversation], settings: Settings) -> RankRecord:
+    """On every rank of the job: take prompts, generate, and gather, as in the article.
 
     The outputs go to the notebook batch by batch, so that they can be watched and
     none is lost in a crash. The gather at the end is the article's all the same: it
-    is measured, because it is what people suspect, and its count is checked. Ranks
-    without a part wait in the barriers and join the gather with nothing.
+    is measured, because it is what people suspect, and its count is checked.
     """
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
-    accelerator = Accelerator()
-    working = accelerator.num_processes if ranks is None else ranks
-    has_part = accelerator.process_index < working
-    work = _Work(rank, accelerator, prompts, settings, working) if has_part else None
+    job, accelerator = current_job(), Accelerator()
+    work = _Work(job, accelerator, prompts, settings)
     # Ranks that take prompts from one list have to cut it alike.
-    plans = gather_object([work.plan()] if work else [])
+    plans = gather_object([work.plan()])
     fallback = _fallback(settings, plans)
     if fallback is not None:
         settings = Settings.of(settings, engine=fallback.engine)
-    if work:
-        work.prepare(settings, fallback, min(plan.fitting for plan in plans))
+    work.prepare(settings, fallback, min(plan.fitting for plan in plans))
     accelerator.wait_for_everyone()
-    begin_s = rank.elapsed_s
-    lengths = work.count_tokens() if work and _needs_lengths(settings) else []
+    begin_s = job.elapsed_s
+    lengths = work.count_tokens() if _needs_lengths(settings) else []
     if _needs_lengths(settings) and settings.split == "dynamic":
         lengths = gather_object(lengths)
-    ordered_s = rank.elapsed_s
-    outputs = work.run(begin_s, lengths) if work else []
-    done_s = rank.elapsed_s
+    ordered_s = job.elapsed_s
+    outputs = work.run(begin_s, lengths)
+    done_s = job.elapsed_s
     accelerator.wait_for_everyone()
-    everyone_s = rank.elapsed_s
+    everyone_s = job.elapsed_s
     gathered = gather_object(outputs)
-    end_s = rank.elapsed_s
+    end_s = job.elapsed_s
     return RankRecord(
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        node=socket.gethostname(),
-        pid=os.getpid(),
+        rank=job.rank,
+        world_size=job.info.world_size,
+        node=job.info.node,
+        pid=job.info.pid,
         device=str(accelerator.device),
-        dtype=work.loaded.dtype if work else "",
-        load_s=work.load_s if work else 0.0,
+        dtype=work.loaded.dtype,
+        load_s=work.load_s,
         begin_s=begin_s,
         end_s=end_s,
         waiting_s=everyone_s - done_s,
         gather_s=end_s - everyone_s,
         gathered_prompts=len(gathered),
         order_s=ordered_s - begin_s,
-        batch_size=work.engine.batch_size if work else 0,
+        batch_size=work.engine.batch_size,
     )
 
 
@@ -148,23 +125,16 @@ class _Work:
     engine: Engine
 
     def __init__(
-        self,
-        rank: RankContext,
-        accelerator: Accelerator,
-        prompts: list[str | Conversation],
-        settings: Settings,
-        working: int,
+        self, job: JobContext, accelerator: Accelerator, prompts: list[str | Conversation], settings: Settings
     ) -> None:
-        self._rank = rank
-        self._place = accelerator.process_index
+        self._job = job
         self._prompts = prompts
         self._settings = settings
-        self._working = working
-        self._share = schedule.static_share(len(prompts), working, self._place)
+        self._is_first = accelerator.is_main_process
+        self._share = schedule.static_share(len(prompts), job.world_size, accelerator.process_index)
         self._is_static = settings.split == "static"
-        self.loaded, self.load_s = rank.load_model(
-            settings.model, settings.dtype, accelerator.device, with_weights=settings.engine not in LIBRARIES
-        )
+        with_weights = not settings.engine_spec.loads_itself
+        self.loaded, self.load_s = load_model(job, settings.model, settings.dtype, accelerator.device, with_weights)
 
     def plan(self) -> Plan:
         """What this rank would do, its own share of the prompts checked: the ranks then agree.
@@ -179,7 +149,7 @@ class _Work:
 
         share = [self._prompt(place) for place in self._share]
         check_prompts_fit(share, self.loaded, self._settings)
-        is_library = self._settings.engine in LIBRARIES
+        is_library = self._settings.engine_spec.loads_itself
         selected = Selected(0, ()) if is_library else select(self._settings, self.loaded, share)
         asked = self._settings.prompts_a_batch
         return Plan(selected, asked if isinstance(asked, int) else self._fitting_sequences())
@@ -187,17 +157,19 @@ class _Work:
     def _fitting_sequences(self) -> int:
         """How many sequences of this run the rank's memory holds at once."""
         longest = max((len(str(prompt).encode()) for prompt in self._prompts), default=0) // BYTES_A_TOKEN
-        return sequences_that_fit(self._settings, self.loaded, longest, sharing=self._ranks_on_device())
+        return sequences_that_fit(self._settings, self.loaded, longest, sharing=self.loaded.sharing)
 
     def prepare(self, settings: Settings, fallback: Fallback | None, fitting: int) -> None:
         """Make the engine that the ranks agreed on, for so many sequences or fewer where batches are alike."""
         self._settings, self._fallback = settings, fallback
         self._say_what_differs()
         if self._settings.prompts_a_batch == AUTO:
-            fitting = schedule.even_batch_size(len(self._prompts), self._working, fitting)
+            fitting = schedule.even_batch_size(len(self._prompts), self._job.world_size, fitting)
         elif self._settings.is_in_flight:
             # The first rank to be ready must not take what the others could do at the same time.
-            fitting = min(fitting, schedule.even_batch_size(len(self._prompts), self._working, len(self._prompts)))
+            fitting = min(
+                fitting, schedule.even_batch_size(len(self._prompts), self._job.world_size, len(self._prompts))
+            )
         pads = fallback is None or fallback.pads
         self.engine = make_engine(self._settings, self.loaded, fitting, pads=pads)
         if self._settings.tokenize_first:
@@ -210,9 +182,9 @@ class _Work:
 
         rules = GenerationRules(self._settings, self.loaded)
         self._rules = rules.heeded, rules.unheeded
-        if self.load_s and self._place == 0 and (words := rules.words):
+        if self.load_s and self._is_first and (words := rules.words):
             print(f"The model's generation_config.json asks for {words}.")
-        if self._fallback is not None and self._place == 0:
+        if self._fallback is not None and self._is_first:
             print(
                 f"{type(self.loaded.model).__name__} would not give its own text by "
                 f"{'; '.join(self._fallback.reasons)}. So this run goes on with {self._fallback.words}."
@@ -230,16 +202,16 @@ class _Work:
         prompts; none where the schedule does without.
         """
         share = len(self._share) if self._is_static else None
-        self._rank.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size, self._fallback, *self._rules))
+        self._job.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size, self._fallback, *self._rules))
         batches = self._batches(lengths)
-        mine = iter(batches) if self._is_static else schedule.taken_in_turn(batches, self._rank.tickets())
+        mine = iter(batches) if self._is_static else schedule.taken_in_turn(batches, self._job.work_counter())
         outputs: list[Output] = []
         drawn = ([self._prompt(int(place)) for place in batch] for batch in mine)
-        for batch in self.engine.generate(drawn, _Watch(self._rank, self._place, str(self.loaded.device))):
-            self._rank.emit(batch)
+        for batch in self.engine.generate(drawn, _Reporter(self._job, str(self.loaded.device))):
+            self._job.emit(batch)
             if isinstance(batch, BatchDone):
                 outputs.extend(batch.outputs)
-        self._rank.emit(ShareDone())
+        self._job.emit(ShareDone())
         return outputs
 
     @property
@@ -258,31 +230,22 @@ class _Work:
                 self._settings.token_budget,
                 lengths,
                 self._settings.max_new_tokens,
-                1 if self._settings.engine == "simple" else self._settings.pad_to_multiple_of,
+                self._settings.pad_to_multiple_of if self._settings.engine_spec.pads else 1,
             )
         return schedule.batches(self._places, self.engine.batch_size, sizes, budget)
 
-    def _ranks_on_device(self) -> int:
-        """Ranks of this machine that share the rank's memory."""
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        if self.loaded.device.type != "cuda":
-            return here
-        import torch
-
-        return -(-here // torch.cuda.device_count())
-
-    def _prompt(self, place: int) -> Prompt:
-        return Prompt(place, self._prompts[place])
+    def _prompt(self, place: int) -> Request:
+        return Request(place, self._prompts[place])
 
 
 def _fallback(settings: Settings, plans: Sequence[Plan]) -> Fallback | None:
     """What all ranks go on with: the same, for they take prompts from one list."""
-    selected = max((plan.selected for plan in plans), key=lambda selected: selected.place)
-    if selected.place == 0:
+    selected = max((plan.selected for plan in plans), key=lambda selected: selected.index)
+    if selected.index == 0:
         return None
     from nbkit.engines.selection import WAYS
 
-    way = WAYS[settings.engine][selected.place]
+    way = WAYS[settings.engine][selected.index]
     return Fallback(way.engine, way.pads, selected.reasons)
 
 
@@ -291,28 +254,28 @@ def _needs_lengths(settings: Settings) -> bool:
     return settings.order == "by_length" or (settings.token_budget is not None and not settings.is_in_flight)
 
 
-class _Watch:
+class _Reporter:
     """What an engine sees of its rank: the clock, whether to stop, and where to say how far it is."""
 
-    def __init__(self, context: RankContext, rank: int, device: str) -> None:
-        self._context = context
+    def __init__(self, job: JobContext, device: str) -> None:
+        self._job = job
         self.device = device
         self._said_s = -PROGRESS_EVERY_S  # the first token is news at once
-        self.rank = rank
+        self.rank = job.rank
 
     @property
     def cancelled(self) -> bool:
-        return self._context.cancelled
+        return self._job.cancelled
 
     @property
     def elapsed_s(self) -> float:
-        return self._context.elapsed_s
+        return self._job.elapsed_s
 
     def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
-        now = self._context.elapsed_s
+        now = self._job.elapsed_s
         if now - self._said_s >= PROGRESS_EVERY_S:
             self._said_s = now
-            self._context.emit(Progress(now, tokens, tuple(streamed())))
+            self._job.emit(Progress(now, tokens, tuple(streamed())))
 
 
 def run_of(
@@ -331,13 +294,12 @@ def run_of(
     """
     batches = [event.value for event in emitted if isinstance(event.value, BatchDone)]
     began = {event.rank: event.value for event in emitted if isinstance(event.value, ShareBegun)}
-    taking_part = [record for record in ranks if record.rank in began]
     first = next(iter(began.values()), None)
     run = Run.assemble(
         settings,
         prompts,
         [(batch.record, batch.outputs) for batch in batches],
-        taking_part,
+        ranks,
         world_size=len(began),
         machine=machine.describe(),
         out_of_memory=[event.value for event in emitted if isinstance(event.value, OutOfMemory)],

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from nbkit.errors import WorkersError
-
-
-class HelloContext(Protocol):
-    """What the job needs of its rank beside accelerate."""
-
-    @property
-    def elapsed_s(self) -> float: ...
+from nbkit.runtime.context import current_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +22,7 @@ class Greeting:
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class HelloGather:
     """The gathered greetings, in rank order, and the seconds each rank spent in the gather."""
 
     greetings: list[Greeting]
@@ -54,27 +48,24 @@ class Hello:
         return [greeting.text for greeting in self.greetings]
 
 
-def hello_on_rank(rank: HelloContext) -> tuple[list[Greeting], float]:
+def hello_on_rank() -> tuple[list[Greeting], float]:
     """On every rank: say hello, gather everyone's greeting; the greetings and the seconds the gather took."""
-    import os
-    import socket
-
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
-    accelerator = Accelerator()
+    job, accelerator = current_job(), Accelerator()
     greeting = Greeting(
-        rank=accelerator.process_index,
+        rank=job.rank,
         text=_greeting(accelerator),
         device=str(accelerator.device),
-        pid=os.getpid(),
-        node=socket.gethostname(),
+        pid=job.info.pid,
+        node=job.info.node,
     )
     accelerator.wait_for_everyone()
-    began = rank.elapsed_s
+    began = job.elapsed_s
     # A list: gather_object flattens one level, and a bare string would come back as letters.
     gathered = gather_object([greeting])
-    return gathered, rank.elapsed_s - began
+    return gathered, job.elapsed_s - began
 
 
 def _greeting(accelerator: Any) -> str:

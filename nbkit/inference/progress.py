@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nbkit.engines import BatchDone, Streamed
@@ -10,6 +11,7 @@ from nbkit.inference.generation import Progress, ShareBegun, ShareDone
 from nbkit.records import BatchRecord, BatchTotals
 from nbkit.records.settings import Settings
 from nbkit.records.throughput import Throughput
+from nbkit.runtime import Emitted, Job, Log
 
 
 @dataclass
@@ -118,3 +120,17 @@ class RunProgress:
         """Share of all prompts that is done, 0 to 1, batches under way included."""
         worth = sum(own.prompts_worth(self.settings) for own in self.ranks.values())
         return min(1.0, worth / self.prompts)
+
+
+def follow(job: Job, progress: RunProgress, beat_s: float) -> Iterator[Log | RunProgress]:
+    """A generation as it goes on, until it has ended: every line that a rank prints, else how far it is.
+
+    ``progress`` takes each event as it comes; it is told again when nothing came for ``beat_s`` seconds.
+    """
+    for event in job.events(timeout=beat_s):
+        if isinstance(event, Log):
+            yield event
+            continue
+        if isinstance(event, Emitted):
+            progress.take(event.rank, event.value)
+        yield progress

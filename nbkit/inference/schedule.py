@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-MOST_SEQUENCES = 256
-"""Of a batch whose size is found by itself: beyond it throughput grows little, and first tokens come late."""
-
 Indices = npt.NDArray[np.int64]
 """Places in the list of prompts, shape (n,)."""
 

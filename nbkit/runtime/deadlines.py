@@ -7,17 +7,18 @@ from collections.abc import Callable
 
 
 class Deadlines:
-    """Acts to be done at a time, each under a name by which it can be called off."""
+    """Acts to be done at a time, each under a name by which it can be called off.
 
-    def __init__(self) -> None:
+    ``clock`` gives seconds that only ever grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._pending: dict[str, tuple[float, Callable[[], None]]] = {}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._pending
 
     def set(self, name: str, seconds: float, act: Callable[[], None]) -> None:
         """Have ``act`` done in ``seconds``; takes the place of one of the same name."""
-        self._pending[name] = (time.monotonic() + seconds, act)
+        self._pending[name] = (self._clock() + seconds, act)
 
     def call_off(self, *names: str) -> None:
         """Forget the named ones; those that are not pending do not matter."""
@@ -32,11 +33,11 @@ class Deadlines:
         """Seconds until the next is due, at least 0; None when there is none."""
         if not self._pending:
             return None
-        return max(0.0, min(when for when, _ in self._pending.values()) - time.monotonic())
+        return max(0.0, min(when for when, _ in self._pending.values()) - self._clock())
 
     def meet(self) -> None:
         """Do what is due."""
-        now = time.monotonic()
+        now = self._clock()
         for name, (when, act) in list(self._pending.items()):
             # Doing one may have called off another.
             if when <= now and name in self._pending:

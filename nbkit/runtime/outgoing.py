@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
 from collections.abc import Callable, Mapping
 
-from nbkit.runtime import wire
-from nbkit.runtime.deadlines import Deadlines
+from nbkit.runtime.channel import Channel, frame
+from nbkit.runtime.event_loop import EventLoop
 
 SEND_TIMEOUT_S = 30.0
 
 
 class Outgoing:
-    """Sends what a rank takes now, and has the selector say when it takes more.
+    """Sends what a rank takes now, and has the loop say when it takes more.
 
-    A rank that takes nothing for ``SEND_TIMEOUT_S`` is told to ``lose``.
+    ``took_nothing`` is told of a rank that takes nothing for ``SEND_TIMEOUT_S``, and how.
     """
 
-    def __init__(
-        self, selector: selectors.BaseSelector, deadlines: Deadlines, lose: Callable[[int, str], None]
-    ) -> None:
-        self._selector = selector
-        self._deadlines = deadlines
-        self._lose = lose
+    def __init__(self, loop: EventLoop, took_nothing: Callable[[int, str], None]) -> None:
+        self._loop = loop
+        self._took_nothing = took_nothing
+        self._waiting: set[int] = set()
 
-    def send(self, message: object, ranks: Mapping[int, wire.Channel]) -> None:
+    def send(self, message: object, ranks: Mapping[int, Channel]) -> None:
         """Have a message sent to each of the ranks."""
-        whole = wire.frame(message)
+        whole = frame(message)
         for rank, channel in ranks.items():
             channel.put(whole)
             self.go_on(rank, channel)
 
-    def go_on(self, rank: int, channel: wire.Channel) -> None:
+    def go_on(self, rank: int, channel: Channel) -> None:
         """Send what has not been sent, as far as the rank takes it."""
         before = channel.unsent_bytes
         if not before:
@@ -40,15 +37,20 @@ class Outgoing:
         # A rank that is gone is noticed by its end-of-file.
         with contextlib.suppress(OSError):
             channel.send_now()
-        left, name = channel.unsent_bytes, f"unsent to rank {rank}"
+        left = channel.unsent_bytes
         if not left:
-            self._deadlines.call_off(name)
-        elif left < before or name not in self._deadlines:
+            self.forget(rank)
+        elif left < before or rank not in self._waiting:
             why = f"took no messages for {SEND_TIMEOUT_S:g} s"
-            self._deadlines.set(name, SEND_TIMEOUT_S, lambda: self._lose(rank, why))
-        self._listen(channel, selectors.EVENT_READ | (selectors.EVENT_WRITE if left else 0))
+            self._waiting.add(rank)
+            self._loop.deadlines.set(_name(rank), SEND_TIMEOUT_S, lambda: self._took_nothing(rank, why))
+        self._loop.watch_writing(channel, left > 0)
 
-    def _listen(self, channel: wire.Channel, events: int) -> None:
-        key = self._selector.get_map().get(channel)
-        if key is not None and key.events != events:
-            self._selector.modify(channel, events, key.data)
+    def forget(self, rank: int) -> None:
+        """Wait for a rank no more."""
+        self._waiting.discard(rank)
+        self._loop.deadlines.call_off(_name(rank))
+
+
+def _name(rank: int) -> str:
+    return f"unsent to rank {rank}"

@@ -103,6 +103,48 @@ except nbkit.RankError as error:
 workers.run(hello)[0]
 
 # %% [markdown]
+# ## What a function can say on its way
+#
+# `workers.run` waits for the result. `workers.submit` returns a *job* at once, and the ranks work on while you do
+# something else. Inside the function, `nbkit.current_job()` is the way back to the notebook: `emit` sends a value
+# up at once, and `cancelled` tells whether somebody has asked the job to stop.
+
+
+# %%
+def count_down():
+    import time
+
+    job = nbkit.current_job()
+    for left in range(100, 0, -1):
+        if job.cancelled:
+            return f"rank {job.rank} stopped with {left} to go"
+        job.emit(left)
+        time.sleep(0.05)
+
+
+job = workers.submit(count_down)
+
+# %% [markdown]
+# It runs for five seconds, or until you stop it. Here is what rank 0 has told so far, then the cancel, and what each
+# rank returned because it looked:
+
+# %%
+import time
+
+time.sleep(1)
+print("rank 0 has told:", [event.value for event in job.emitted() if event.rank == 0])
+job.cancel()
+try:
+    job.result()
+except nbkit.JobCancelled as cancelled:
+    print(cancelled.partial)
+
+# %% [markdown]
+# A function that never looks can be cancelled, too: it is taken out of what it does, as by an interrupt, and returns
+# nothing. And a job need not take all ranks: `workers.on(0).submit(count_down)` runs on rank 0 alone, and leaves the
+# others free for another job at the same time.
+
+# %% [markdown]
 # ## How long does a gather take?
 #
 # People often suspect communication when more GPUs do not help. So measure it. The dashboard shows the milliseconds

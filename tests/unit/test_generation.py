@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from example_runs import article, batch, outputs, rank_record
 
-from nbkit.engines import BatchDone, Prompt
+from nbkit.engines import BatchDone, Request
 from nbkit.engines.prompt_check import check_prompts_fit
 from nbkit.errors import InputError, WorkersError
 from nbkit.inference.generation import ShareBegun, run_of
@@ -21,27 +21,27 @@ def emitted(*shares: tuple[int, ...]) -> list[Emitted]:
 
 
 def test_a_prompt_that_just_fits_is_taken_and_one_token_more_is_not(tiny):
-    check_prompts_fit([Prompt(7, "x" * 250)], tiny, ASKED)
+    check_prompts_fit([Request(7, "x" * 250)], tiny, ASKED)
     with pytest.raises(InputError, match=r"prompt 7 has 251 tokens; with max_new_tokens=6 .*context of 256"):
-        check_prompts_fit([Prompt(7, "x" * 251)], tiny, ASKED)
+        check_prompts_fit([Request(7, "x" * 251)], tiny, ASKED)
 
 
 def test_new_tokens_must_leave_room_for_a_prompt(tiny):
     with pytest.raises(InputError, match="max_new_tokens=256 leaves no room"):
-        check_prompts_fit([Prompt(0, "x")], tiny, article(max_new_tokens=256))
+        check_prompts_fit([Request(0, "x")], tiny, article(max_new_tokens=256))
 
 
 def test_a_model_that_names_no_context_takes_any_prompt(tiny):
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=tiny.config.vocab_size))
-    check_prompts_fit([Prompt(0, "x" * 10_000)], dataclasses.replace(tiny, config=config), ASKED)
+    check_prompts_fit([Request(0, "x" * 10_000)], dataclasses.replace(tiny, config=config), ASKED)
     with pytest.raises(InputError, match="prompt 0"):
-        check_prompts_fit([Prompt(0, "x" * 10_000)], tiny, ASKED)
+        check_prompts_fit([Request(0, "x" * 10_000)], tiny, ASKED)
 
 
 def test_characters_of_several_bytes_are_counted_as_tokens(tiny):
-    check_prompts_fit([Prompt(0, "é" * 250)], tiny, ASKED)
+    check_prompts_fit([Request(0, "é" * 250)], tiny, ASKED)
     with pytest.raises(InputError, match="prompt 0 has 251 tokens"):
-        check_prompts_fit([Prompt(0, "é" * 251)], tiny, ASKED)
+        check_prompts_fit([Request(0, "é" * 251)], tiny, ASKED)
 
 
 def test_a_whole_account_makes_a_run():

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbkit.runtime import outgoing, wire
-from nbkit.runtime.deadlines import Deadlines
+from nbkit.runtime.channel import _LENGTH, Channel
+from nbkit.runtime.event_loop import EventLoop
+from nbkit.runtime.pickling import Unreadable, dump, load, load_safely
 
 
 @given(st.lists(st.binary(max_size=5000), max_size=20), st.integers(1, 700))
 def test_messages_come_whole_and_in_order_however_they_are_cut(messages, chunk):
     left, right = socket.socketpair()
-    sender, through = wire.Channel(left), bytearray()
+    sender, through = Channel(left), bytearray()
     for message in messages:
         sender.send(message)
     sender.close()
@@ -24,7 +26,7 @@ def test_messages_come_whole_and_in_order_however_they_are_cut(messages, chunk):
         through += piece
 
     left, right = socket.socketpair()
-    receiver, got = wire.Channel(right), []
+    receiver, got = Channel(right), []
     for start in range(0, len(through), chunk):
         left.sendall(through[start : start + chunk])
         got += list(receiver.receive())
@@ -35,7 +37,7 @@ def test_messages_come_whole_and_in_order_however_they_are_cut(messages, chunk):
 
 def test_a_large_message_from_a_thread_arrives_whole():
     left, right = socket.socketpair()
-    sender, receiver = wire.Channel(left), wire.Channel(right)
+    sender, receiver = Channel(left), Channel(right)
     body = bytes(range(256)) * 100_000
     thread = threading.Thread(target=sender.send, args=(body,))
     thread.start()
@@ -56,7 +58,7 @@ plain = st.recursive(
 @given(st.lists(plain, max_size=10))
 def test_any_plain_value_travels(values):
     left, right = socket.socketpair()
-    sender, receiver = wire.Channel(left), wire.Channel(right)
+    sender, receiver = Channel(left), Channel(right)
     got = []
     for value in values:
         sender.send(value)
@@ -66,12 +68,12 @@ def test_any_plain_value_travels(values):
             got += receiver.receive()
     receiver.close()
     assert got == values
-    assert [wire.load(wire.dump(value)) for value in values] == values
+    assert [load(dump(value)) for value in values] == values
 
 
 def test_messages_of_several_threads_do_not_mix():
     left, right = socket.socketpair()
-    sender, receiver, got = wire.Channel(left), wire.Channel(right), []
+    sender, receiver, got = Channel(left), Channel(right), []
     bodies = [bytes([number]) * 300_000 for number in range(8)]
     threads = [threading.Thread(target=sender.send, args=(body,)) for body in bodies]
     for thread in threads:
@@ -85,9 +87,9 @@ def test_messages_of_several_threads_do_not_mix():
 
 def test_a_message_that_breaks_off_is_an_end_of_file():
     left, right = socket.socketpair()
-    left.sendall(wire._LENGTH.pack(100) + b"half")
+    left.sendall(_LENGTH.pack(100) + b"half")
     left.close()
-    receiver = wire.Channel(right)
+    receiver = Channel(right)
     assert list(receiver.receive()) == []
     with pytest.raises(EOFError):
         list(receiver.receive())
@@ -97,14 +99,14 @@ def test_sending_to_a_side_that_is_gone_is_an_os_error():
     left, right = socket.socketpair()
     right.close()
     with pytest.raises(OSError):
-        wire.Channel(left).send("anyone there?")
+        Channel(left).send("anyone there?")
 
 
 def test_a_closed_channel_is_an_end_of_file():
     left, right = socket.socketpair()
-    wire.Channel(left).close()
+    Channel(left).close()
     with pytest.raises(EOFError):
-        list(wire.Channel(right).receive())
+        list(Channel(right).receive())
 
 
 def test_tensors_travel_with_their_dtype():
@@ -112,7 +114,7 @@ def test_tensors_travel_with_their_dtype():
 
     for dtype in (torch.float32, torch.bfloat16, torch.int64):
         tensor = torch.arange(6, dtype=dtype).reshape(2, 3)
-        restored = wire.load(wire.dump(tensor))
+        restored = load(dump(tensor))
         assert restored.dtype == dtype
         assert restored.equal(tensor)
 
@@ -123,13 +125,13 @@ def test_functions_keep_their_file_their_closure_and_their_defaults():
     def scale(value, by=2):
         return factor * value * by
 
-    restored = wire.load(wire.dump(scale))
+    restored = load(dump(scale))
     assert restored(5) == 30
     assert restored.__code__.co_filename == __file__
     assert restored.__code__.co_firstlineno == scale.__code__.co_firstlineno
 
 
-def take_all(channel: wire.Channel, count: int) -> list[object]:
+def take_all(channel: Channel, count: int) -> list[object]:
     got: list[object] = []
     while len(got) < count:
         got += channel.receive()
@@ -139,10 +141,10 @@ def take_all(channel: wire.Channel, count: int) -> list[object]:
 def test_a_send_that_timed_out_half_way_goes_on_before_the_next_message():
     left, right = socket.socketpair()
     left.settimeout(0.05)
-    sender, receiver = wire.Channel(left), wire.Channel(right)
+    sender, receiver = Channel(left), Channel(right)
     big = bytes(5_000_000)
     with pytest.raises(TimeoutError):
-        sender.send(wire.RunJob(1, big, False, 0.0))
+        sender.send(wire.RunJob(1, big, wire.Group(0, (0,)), 0.0))
     left.settimeout(None)
     thread = threading.Thread(target=sender.send, args=(wire.Cancel(1),))
     thread.start()
@@ -154,10 +156,10 @@ def test_a_send_that_timed_out_half_way_goes_on_before_the_next_message():
 def test_a_socket_that_does_not_wait_has_no_messages_yet():
     left, right = socket.socketpair()
     right.setblocking(False)
-    assert list(wire.Channel(right).receive()) == []
+    assert list(Channel(right).receive()) == []
     left.close()
     with pytest.raises(EOFError):
-        list(wire.Channel(right).receive())
+        list(Channel(right).receive())
 
 
 class TwoRanks:
@@ -165,24 +167,27 @@ class TwoRanks:
 
     def __init__(self) -> None:
         self.lost: list[tuple[int, str]] = []
-        self.selector, self.deadlines = selectors.DefaultSelector(), Deadlines()
-        self.outgoing = outgoing.Outgoing(self.selector, self.deadlines, lambda *who: self.lost.append(who))
+        self.loop = EventLoop("never started", lambda error: None)
+        self.deadlines = self.loop.deadlines
+        self.outgoing = outgoing.Outgoing(self.loop, lambda *who: self.lost.append(who))
         self.mine, self.theirs = {}, {}
         for rank in range(2):
             left, right = socket.socketpair()
             left.setblocking(False)
-            self.mine[rank], self.theirs[rank] = wire.Channel(left), wire.Channel(right)
-            self.selector.register(self.mine[rank], selectors.EVENT_READ)
+            self.mine[rank], self.theirs[rank] = Channel(left), Channel(right)
+            self.loop.watch(self.mine[rank], lambda: None)
 
     def writable(self) -> list[object]:
-        return [key.fileobj for key, events in self.selector.select(0) if events & selectors.EVENT_WRITE]
+        ready = self.loop._selector.select(0)
+        return [key.fileobj for key, events in ready if events & selectors.EVENT_WRITE]
 
     def go_on(self) -> None:
         for rank, channel in self.mine.items():
             self.outgoing.go_on(rank, channel)
 
     def close(self) -> None:
-        self.selector.close()
+        self.loop.stop()
+        self.loop.run()
         for channel in (*self.mine.values(), *self.theirs.values()):
             channel.close()
 
@@ -195,7 +200,7 @@ def ranks() -> Iterator[TwoRanks]:
 
 
 def test_a_rank_that_does_not_read_holds_up_nobody_and_later_gets_all_whole(ranks):
-    messages = [wire.RunJob(1, bytes(1_000_000), False, 0.0), wire.Cancel(1), wire.Abort(1)]
+    messages = [wire.RunJob(1, bytes(1_000_000), wire.Group(0, (0, 1)), 0.0), wire.Cancel(1), wire.Abort(1)]
     readers = {1: threading.Thread(target=lambda: got.extend(take_all(ranks.theirs[1], 3)))}
     got: list[object] = []
     readers[1].start()
@@ -261,7 +266,7 @@ def raise_it(error: type[BaseException]) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
 def test_whatever_a_value_raises_when_it_is_read_is_one_error(error):
-    with pytest.raises(wire.Unreadable, match=f"{error.__name__}: on reading"):
-        wire.load_safely(wire.dump(Raises(error)))
-    with pytest.raises(wire.Unreadable):
-        wire.load_safely(b"no pickle")
+    with pytest.raises(Unreadable, match=f"{error.__name__}: on reading"):
+        load_safely(dump(Raises(error)))
+    with pytest.raises(Unreadable):
+        load_safely(b"no pickle")

@@ -10,6 +10,7 @@ from nbkit.errors import InputError
 from nbkit.measure import device_speed
 from nbkit.measure.device_speed import measurement, on_rank
 from nbkit.measure.device_speed.speed import DeviceSpeed
+from nbkit.runtime.pool import Ranks
 
 
 @pytest.fixture(autouse=True)
@@ -24,17 +25,17 @@ def briefly(monkeypatch):
 
 
 @pytest.fixture
-def counted(workers, monkeypatch):
+def counted(monkeypatch):
     """The kinds of work that were measured."""
     kinds = []
-    run = workers.run
+    run = Ranks.run
 
-    def counting(fn, *args):
+    def counting(ranks, fn, *args):
         if fn is on_rank.rate_on_rank:
             kinds.append(args[0])
-        return run(fn, *args)
+        return run(ranks, fn, *args)
 
-    monkeypatch.setattr(workers, "run", counting)
+    monkeypatch.setattr(Ranks, "run", counting)
     return kinds
 
 

@@ -185,15 +185,14 @@ def test_workers_that_do_not_stop_are_started_anew_and_the_next_job_says_so(own_
 def test_where_torchao_is_installed_the_host_leaves_models_to_the_ranks():
     """Importing it makes a GPU's driver ready, which a process must not be that forks ranks."""
     look = """if True:
-        import os, sys, importlib.util
-        from nbkit.workers import host, wire
-        os.environ["OMP_NUM_THREADS"] = "1"
+        import sys, importlib.util
+        from nbkit.inference.before_fork import import_models
         find = importlib.util.find_spec
         importlib.util.find_spec = lambda name, *rest: object() if name == "torchao" else find(name, *rest)
-        host._import_what_ranks_need(wire.Plan(2, "cuda", 2, None))
+        import_models(uses_gpus=True)
         print("transformers.modeling_utils" in sys.modules, end=" ")
         importlib.util.find_spec = find
-        host._import_what_ranks_need(wire.Plan(2, "cpu", 0, None))
+        import_models(uses_gpus=False)
         print("transformers.modeling_utils" in sys.modules)
     """
     seen = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60)

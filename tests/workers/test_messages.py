@@ -29,14 +29,14 @@ class Raises:
 @pytest.mark.parametrize("error", [ValueError, SystemExit])
 @pytest.mark.parametrize("then", [0, 60])
 def test_an_emitted_value_that_cannot_be_read_is_the_jobs_error(workers, error, then):
-    def emit(context, value, seconds):
-        context.emit("good")
+    def emit(value, seconds):
+        nbkit.current_job().emit("good")
         if os.environ["RANK"] == "1":
-            context.emit(value)
+            nbkit.current_job().emit(value)
         time.sleep(seconds)
 
     pids = [info.pid for info in workers.wait_until_ready()]
-    job = workers._submit(lambda context: emit(context, Raises(error), then), with_context=True)
+    job = workers.submit(lambda: emit(Raises(error), then))
     with pytest.raises(
         nbkit.WorkersError, match=rf"rank 1 emitted cannot be read here: {error.__name__}: on reading"
     ):
@@ -97,13 +97,13 @@ def test_a_rank_that_takes_no_messages_is_lost_and_named_and_holds_up_no_other(o
 
 
 def test_ranks_that_do_not_stop_after_such_a_value_are_ended_and_the_next_job_runs(own_workers):
-    def never_stops(context):
-        context.emit(Raises(ValueError))
+    def never_stops():
+        nbkit.current_job().emit(Raises(ValueError))
         while True:
             with contextlib.suppress(BaseException):
                 time.sleep(60)
 
-    job = own_workers._submit(never_stops, with_context=True)
+    job = own_workers.submit(never_stops)
     with pytest.raises(nbkit.WorkersError, match="cannot be read here"):
         job.result(timeout=20)
     assert own_workers.submit(int).result(timeout=60) == [0, 0]

@@ -11,10 +11,11 @@ from nbkit.errors import InputError
 from nbkit.measure.device_speed import kept
 from nbkit.measure.device_speed.on_rank import Kind, RankSetup, matmul_flops, rate_on_rank, setup_on_rank
 from nbkit.measure.device_speed.speed import DeviceSpeed
-from nbkit.models.model_arithmetic import ITEM_BYTES
+from nbkit.models.memory import ITEM_BYTES
 
 if TYPE_CHECKING:
     from nbkit.inference.workers import Workers
+    from nbkit.runtime.pool import Ranks
 
 WINDOW_S = 0.5
 """How long each kind of work is repeated."""
@@ -33,7 +34,7 @@ def measure(workers: Workers, dtype: str = "auto", ranks: int | None = None, ref
     dtype : {"auto", "float32", "bfloat16", "float16"}
         Of the matrix products.
     ranks : int, optional
-        The first so many of the ranks measure, the others are idle. Left out: all.
+        The first so many of the ranks measure, the others stay idle. Left out: all.
     refresh : bool
         Measure even if the speed is known.
 
@@ -53,7 +54,8 @@ def measure(workers: Workers, dtype: str = "auto", ranks: int | None = None, ref
     if dtype not in ("auto", *ITEM_BYTES):
         raise InputError(f"dtype must be one of auto, {', '.join(ITEM_BYTES)}, not {dtype!r}.")
     count = _check_ranks(ranks, workers.world_size)
-    setups = workers.run(setup_on_rank, dtype)[:count]
+    measuring = workers.on(*range(count))
+    setups = measuring.run(setup_on_rank, dtype)
     key = _key(setups)
     known = None if refresh else kept.entries().get(key)
     if known is not None:
@@ -61,8 +63,8 @@ def measure(workers: Workers, dtype: str = "auto", ranks: int | None = None, ref
     speed = DeviceSpeed(
         name=setups[0].device_name,
         dtype=setups[0].dtype,
-        bytes_per_s=max(_rate(workers, kind, 0, setups) for kind in ("sum", "matvec")),
-        flops_per_s=_matmul_rate(workers, setups),
+        bytes_per_s=max(_rate(measuring, kind, 0, setups) for kind in ("sum", "matvec")),
+        flops_per_s=_matmul_rate(measuring, setups),
         source=_source(setups),
         ranks=count,
     )
@@ -82,20 +84,20 @@ def _check_ranks(ranks: int | None, world_size: int) -> int:
     return ranks
 
 
-def _matmul_rate(workers: Workers, setups: list[RankSetup]) -> float:
+def _matmul_rate(measuring: Ranks, setups: list[RankSetup]) -> float:
     best = 0.0
     for size in MATMUL_SIZES[setups[0].device_type]:
         # Some processors take very long in a dtype they have no instructions for.
         if best and matmul_flops(size) / best > WINDOW_S:
             break
-        best = max(best, _rate(workers, "matmul", size, setups))
+        best = max(best, _rate(measuring, "matmul", size, setups))
     return best
 
 
-def _rate(workers: Workers, kind: Kind, size: int, setups: list[RankSetup]) -> float:
+def _rate(measuring: Ranks, kind: Kind, size: int, setups: list[RankSetup]) -> float:
     """Bytes or operations a second of one rank, a mean over those that measure."""
-    rates: list[float | None] = workers.run(rate_on_rank, kind, size, setups[0].dtype, len(setups), WINDOW_S)
-    return statistics.mean(rate for rate in rates if rate is not None)
+    rates: list[float] = measuring.run(rate_on_rank, kind, size, setups[0].dtype, WINDOW_S)
+    return statistics.mean(rates)
 
 
 def _key(setups: list[RankSetup]) -> str:

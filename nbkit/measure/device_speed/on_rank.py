@@ -54,17 +54,14 @@ def setup_on_rank(dtype: str) -> RankSetup:
     )
 
 
-def rate_on_rank(kind: Kind, size: int, dtype: str, ranks: int, window_s: float) -> float | None:
-    """On every rank: bytes or operations a second over about ``window_s``; None where the rank is to be idle."""
+def rate_on_rank(kind: Kind, size: int, dtype: str, window_s: float) -> float:
+    """On every rank that measures: bytes or operations a second over about ``window_s``."""
     import torch
     from accelerate import Accelerator
 
     accelerator = Accelerator()
-    if accelerator.process_index >= ranks:
-        accelerator.wait_for_everyone()
-        return None
     with torch.inference_mode():
-        work, amount = _prepare(kind, size, getattr(torch, dtype), accelerator.device, ranks)
+        work, amount = _prepare(kind, size, getattr(torch, dtype), accelerator.device, accelerator.num_processes)
         timed = _timer(work, accelerator.device)
         timed(1)  # the first call prepares what later ones use
         repeats = max(1, math.ceil(window_s / GROUPS / timed(1)))
@@ -83,7 +80,7 @@ def _prepare(
     import torch
     from torch.nn.functional import linear
 
-    from nbkit.models.weights_size import free_bytes
+    from nbkit.models.memory import free_bytes
 
     # linear, as in models: on some processors a plain product is many times slower in half precision.
     if kind == "matmul":

@@ -11,19 +11,21 @@ import contextlib
 import ctypes
 import faulthandler
 import fcntl
-import importlib.util
+import importlib
 import io
 import os
 import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from logging import CRITICAL, getLogger
 from typing import Any
 
 from nbkit.errors import InputError
 from nbkit.files.machine import threads_asked, usable_cores, uses_cpu
-from nbkit.runtime import wire
+from nbkit.runtime import torch_private, wire
+from nbkit.runtime.channel import Channel
 
 DEFAULT_CPU_RANKS = 2
 RANKS_PER_CORE = 4
@@ -31,19 +33,22 @@ RANKS_PER_GPU = 8
 CPU_NICENESS = 5
 SPINS_BEFORE_SLEEP = "10000"
 """Rounds that libgomp's threads wait awake for each other; its own 300,000 keep cores that another program needs."""
-ASKS_GPUS = ("torchao",)
-"""Installed, it is imported with transformers' models, and asks a GPU what it can do: forked ranks could use none."""
 _LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def main(control_fd: int, door_fd: int, asked: int, folder: str) -> None:
+class _Refused(ValueError):
+    """What is asked for makes no sense on this machine; the message says all there is to say."""
+
+
+def main(control_fd: int, listener_fd: int, asked: int, folder: str, *preload: str) -> None:
     """Start ``asked`` ranks (0: as many as fit the machine) and stay until they end.
 
-    ``folder`` takes the launcher's temporary files.
+    ``folder`` takes the launcher's temporary files; ``preload`` are functions,
+    as ``module:name``, that import what the ranks need before they are forked; told whether on GPUs.
     """
     faulthandler.enable()
     control_socket = socket.socket(fileno=control_fd)
-    control = wire.Channel(control_socket)
+    control = Channel(control_socket)
     _end_with_notebook(control_socket)
     for name in _LAUNCHED:
         os.environ.pop(name, None)
@@ -54,11 +59,11 @@ def main(control_fd: int, door_fd: int, asked: int, folder: str) -> None:
         plan = _plan(asked)
         control.send(plan)
         _set_environment(plan)
-        _import_what_ranks_need(plan)
+        _import_what_ranks_need(plan, preload)
         tempfile.tempdir = folder
-        _launch(plan.world_size, door_fd)
+        _launch(plan, listener_fd)
     except BaseException as error:
-        control.send(wire.HostFailed(_explain(error), _exit_codes(error)))
+        control.send(wire.HostFailed(_explain(error), _exit_codes(error), isinstance(error, _Refused)))
         sys.exit(1)
 
 
@@ -81,8 +86,10 @@ def _plan(asked: int) -> wire.Plan:
 
     Raises
     ------
-    ValueError
-        More ranks are asked for than make sense here, or nobody can tell whether on GPUs.
+    _Refused
+        More ranks are asked for than make sense here.
+    InputError
+        Nobody can tell whether on GPUs.
     """
     # Counted before any device is touched: torch asks the driver's library, not CUDA.
     import torch
@@ -93,7 +100,7 @@ def _plan(asked: int) -> wire.Plan:
     limit = RANKS_PER_GPU * gpus if gpus else max(DEFAULT_CPU_RANKS, RANKS_PER_CORE * cores)
     if world_size > limit:
         here = f"{gpus} GPU(s)" if gpus else f"no GPU and {cores} core(s)"
-        raise ValueError(
+        raise _Refused(
             f"{world_size} workers do not make sense on this machine, which has {here}; ask for at most {limit}."
         )
     notes = []
@@ -129,35 +136,25 @@ def _set_environment(plan: wire.Plan) -> None:
         # Ranks use every core; the notebook and its browser shall answer all the same.
         os.nice(CPU_NICENESS)
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-    elif plan.world_size > plan.gpus:
-        # NCCL refuses two ranks on one GPU.
-        os.environ["NBKIT_SHARED_GPUS"] = str(plan.gpus)
 
 
-def _import_what_ranks_need(plan: wire.Plan) -> None:
+def _import_what_ranks_need(plan: wire.Plan, preload: Sequence[str]) -> None:
     """Import before the fork, once for all ranks."""
     import torch
     from accelerate import Accelerator, notebook_launcher  # noqa: F401
     from accelerate.utils import gather_object  # noqa: F401
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
-    from transformers.utils import logging
 
-    import nbkit.inference.generation
-    import nbkit.inference.hello  # noqa: F401
-
-    if not (plan.gpus and any(importlib.util.find_spec(name) for name in ASKS_GPUS)):
-        import transformers.models.llama.modeling_llama
-        import transformers.models.llama.tokenization_llama  # noqa: F401
-
+    torch_private.check()
+    for name in preload:
+        module, _, function = name.partition(":")
+        getattr(importlib.import_module(module), function)(plan.gpus > 0)
     # What it says of a lost rank, the notebook says in the kit's words.
     for launcher in ("torch.distributed.elastic", "torch.multiprocessing"):
         getLogger(launcher).setLevel(CRITICAL)
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
-def _launch(world_size: int, door_fd: int) -> None:
+def _launch(plan: wire.Plan, listener_fd: int) -> None:
     from accelerate import notebook_launcher
     from torch.distributed import DistNetworkError
 
@@ -166,7 +163,7 @@ def _launch(world_size: int, door_fd: int) -> None:
             # Its 'Launching training on 2 CUDAs.' is not true of what happens here.
             with contextlib.redirect_stdout(io.StringIO()):
                 port = str(_free_port())
-                notebook_launcher(_rank_main, (door_fd,), num_processes=world_size, use_port=port)
+                notebook_launcher(_rank_main, (listener_fd, plan), num_processes=plan.world_size, use_port=port)
             return
         except DistNetworkError as error:
             # Somebody took the port between the look and the launch: look again.
@@ -180,22 +177,23 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _rank_main(door_fd: int) -> None:
-    """A rank's first steps: die with the host, choose a device, hand one end of a socketpair to the notebook."""
+def _rank_main(listener_fd: int, plan: wire.Plan) -> None:
+    """A rank's first steps: die with the host, hand one end of a socketpair to the notebook."""
     from nbkit.runtime.rank import Rank
 
     tempfile.tempdir = None
+    placement = wire.Placement.of(int(os.environ.get("RANK", "0")), plan)
     if os.environ.get("RANK") is not None:  # forked: one rank alone runs in the host itself
         _die_with_parent()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             # The launcher's handlers, inherited, would raise in the running job instead.
             signal.signal(number, signal.SIG_DFL)
-    if gpus := os.environ.get("NBKIT_SHARED_GPUS"):
-        os.environ["LOCAL_RANK"] = str(int(os.environ["LOCAL_RANK"]) % int(gpus))
+        if placement.gpu is not None:
+            os.environ["LOCAL_RANK"] = str(placement.gpu)  # accelerate takes the GPU of this number
     mine, notebooks = socket.socketpair()
-    with notebooks, socket.socket(fileno=door_fd) as door:
-        socket.send_fds(door, [wire.KNOCK.pack(int(os.environ.get("RANK", "0")))], [notebooks.fileno()])
-    Rank(wire.Channel(mine)).serve()
+    with notebooks, socket.socket(fileno=listener_fd) as listener:
+        socket.send_fds(listener, [wire.GREETING.pack(placement.rank)], [notebooks.fileno()])
+    Rank(Channel(mine), placement).serve()
 
 
 def _die_with_parent() -> None:

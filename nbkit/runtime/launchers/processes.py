@@ -9,26 +9,30 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from nbkit.runtime import wire
+from nbkit.runtime.channel import Channel
 
 LOG_TAIL_BYTES = 4000
-START_HOST = "import sys; from nbkit.runtime.launchers.host import main; main(*map(int, sys.argv[1:4]), sys.argv[4])"
+START_HOST = (
+    "import sys; from nbkit.runtime.launchers.host import main; main(*map(int, sys.argv[1:4]), *sys.argv[4:])"
+)
 
 
 class Processes:
-    """A started host: its control channel, its door, and a channel to each rank that has come up."""
+    """A started host: its control channel, a listener for ranks, and a channel to each that has connected."""
 
-    def __init__(self, asked: int) -> None:
+    def __init__(self, asked: int, preload: Sequence[str] = ()) -> None:
         control, hosts_control = socket.socketpair()
-        door, hosts_door = socket.socketpair()
+        listener, hosts_listener = socket.socketpair()
         # The launcher leaves its files behind when it is killed; here they go too.
         self._folder = tempfile.TemporaryDirectory(prefix="nbkit-", ignore_cleanup_errors=True)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the processes
-        handed = (hosts_control.fileno(), hosts_door.fileno())
-        with hosts_control, hosts_door:
+        handed = (hosts_control.fileno(), hosts_listener.fileno())
+        with hosts_control, hosts_listener:
             self._host = subprocess.Popen(
-                [sys.executable, "-c", START_HOST, *map(str, handed), str(asked), self._folder.name],
+                [sys.executable, "-c", START_HOST, *map(str, handed), str(asked), self._folder.name, *preload],
                 pass_fds=handed,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -39,25 +43,24 @@ class Processes:
                 # not be in it, or an interrupt would kill them.
                 start_new_session=True,
             )
-        self.control = wire.Channel(control)
-        self.door = door
-        self.ranks: dict[int, wire.Channel] = {}
-        self.infos: dict[int, wire.RankInfo] = {}
+        self.control = Channel(control)
+        self.listener = listener
+        self.ranks: dict[int, Channel] = {}
 
     @property
     def host_pid(self) -> int:
         """Process id of the host, which is also its process group's."""
         return self._host.pid
 
-    def admit(self) -> tuple[int, wire.Channel] | None:
-        """Take the channel of a rank that knocks; None when the door has closed."""
-        knock, fds, _, _ = socket.recv_fds(self.door, wire.KNOCK.size, 1)
-        if not knock:
+    def connect(self) -> tuple[int, Channel] | None:
+        """Take the channel of a rank that has sent one; None when no more will come."""
+        greeting, fds, _, _ = socket.recv_fds(self.listener, wire.GREETING.size, 1)
+        if not greeting:
             return None
         rank_socket = socket.socket(fileno=fds[0])
         rank_socket.setblocking(False)
-        (rank,) = wire.KNOCK.unpack(knock)
-        self.ranks[rank] = wire.Channel(rank_socket)
+        (rank,) = wire.GREETING.unpack(greeting)
+        self.ranks[rank] = Channel(rank_socket)
         return rank, self.ranks[rank]
 
     def log_tail(self) -> str:
@@ -65,15 +68,6 @@ class Processes:
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, end - LOG_TAIL_BYTES))
         return self._log.read().decode(errors="replace").strip()
-
-    def describe_loss(self, rank: int | None, how: str, with_log: bool) -> str:
-        """What to say of a rank (None: the host) that is lost."""
-        who, pid = "the host of the workers", self.host_pid
-        if rank is not None:
-            who, pid = f"rank {rank}", self.infos[rank].pid if rank in self.infos else 0
-        message = f"{who} (process {pid}) {how}. The workers restart with the next job."
-        tail = self.log_tail() if with_log else ""
-        return f"{message}\n\nThe end of its log:\n{tail}" if tail else message
 
     def host_exit_code(self, timeout_s: float) -> int | None:
         """The host's exit code, once it has ended; None if it has not within the time."""
@@ -89,7 +83,7 @@ class Processes:
         self.host_exit_code(timeout_s=5.0)
         for channel in (self.control, *self.ranks.values()):
             channel.close()
-        self.door.close()
+        self.listener.close()
         self._log.close()
         self._folder.cleanup()
 

@@ -9,6 +9,7 @@ import sys
 import traceback
 import types
 
+from nbkit.files.machine import speaks_for_all
 from nbkit.runtime import wire
 from nbkit.runtime.surroundings.own_modules import Stamp, own_source, stamp_of
 
@@ -145,7 +146,7 @@ class Follower:
             )
 
     def _say(self, sentence: str) -> None:
-        """Print a sentence once, on one rank of a machine."""
-        if sentence not in self._said and os.environ.get("LOCAL_RANK", "0") == "0":
+        """Print a sentence once, on one rank of a job."""
+        if sentence not in self._said and speaks_for_all():
             print(sentence)
         self._said.add(sentence)
