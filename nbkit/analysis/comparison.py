@@ -120,7 +120,7 @@ def _settings_used(run: Run) -> dict[str, object]:
         **dataclasses.asdict(run.settings),
         "engine": run.engine_label,
         "batch_size": run.batch_size,
-        "dtype": _each_once([rank.dtype for rank in run.ranks] or [run.settings.dtype]),
+        "dtype": _each_once([rank.dtype for rank in run.ranks] or [run.dtype]),
         "workers": run.world_size,
         "device": _each_once([rank.device for rank in run.ranks]),
         "prompts": len(run.prompts),

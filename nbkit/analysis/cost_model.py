@@ -201,11 +201,6 @@ def non_negative_fit(terms: Floats, values: Floats) -> Floats:
     return best
 
 
-def resolved_dtype(run: Run) -> str:
-    """The dtype that a run computed in: what ``auto`` became."""
-    return run.ranks[0].dtype if run.ranks else run.settings.dtype
-
-
 def _one_kind(runs: Sequence[Run]) -> tuple[str, str]:
     if not any(run.batches for run in runs):
         raise InputError("there are no finished batches to fit a cost model to; run a sweep first.")
@@ -213,7 +208,7 @@ def _one_kind(runs: Sequence[Run]) -> tuple[str, str]:
         raise InputError(
             f"a cost model is of batches, and {engine} has none: its sequences join one by one. Take runs of batched."
         )
-    kinds = {(run.settings.model, run.engine, resolved_dtype(run)) for run in runs}
+    kinds = {(run.settings.model, run.engine, run.dtype) for run in runs}
     if len(kinds) > 1:
         listed = "; ".join(", ".join(kind) for kind in sorted(kinds))
         raise InputError(f"a cost model is fitted to runs of one model, engine and dtype, not of several: {listed}.")

@@ -207,8 +207,7 @@ def _mean_context(batch: BatchRecord) -> float:
 
 def _dtype(run: Run, speed: DeviceSpeed) -> str:
     """The run's dtype; that of the speed where a run stopped early does not tell what ``auto`` became."""
-    told = run.ranks[0].dtype if run.ranks else run.settings.dtype
-    return speed.dtype if told == "auto" else told
+    return speed.dtype if run.dtype == "auto" else run.dtype
 
 
 def _limit(speed: DeviceSpeed, tokens: float, bytes_moved: float, flops: float) -> Limit:

@@ -15,11 +15,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nbkit.analysis.cost_model import CostModel, resolved_dtype
+from nbkit.analysis.cost_model import CostModel
+from nbkit.analysis.distinctions import distinctions, place_of, settings_in_words
 from nbkit.analysis.lost_time import LostTime, lost_time
 from nbkit.errors import InputError
 from nbkit.records.run import Run
-from nbkit.records.settings import ENGINES, ORDERS, SPLITS, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,10 @@ def series(runs: Sequence[Run]) -> dict[str, list[Run]]:
     given. Runs that were stopped are left out.
     """
     complete = [run for run in runs if run.is_complete]
-    described = [_choices(run) for run in complete]
-    differing = [key for key in _CHOICES if len({each[key] for each in described}) > 1]
     by_label: dict[str, list[Run]] = defaultdict(list)
-    for run, choices in zip(complete, described, strict=True):
-        by_label[", ".join(choices[key] for key in differing) or choices["engine"]].append(run)
-    return dict(sorted(by_label.items(), key=lambda item: _place(item[1][0])))
+    for run, differing in zip(complete, distinctions(complete), strict=True):
+        by_label[", ".join(differing.values()) or settings_in_words(run)["engine"]].append(run)
+    return dict(sorted(by_label.items(), key=lambda item: place_of(item[1][0])))
 
 
 def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[ScalingPoint]:
@@ -169,58 +167,7 @@ def explain_all(points: Sequence[ScalingPoint]) -> list[str]:
 
 def kind(run: Run) -> str:
     """What a cost model is fitted to: a run's model, engine and dtype, in words."""
-    return f"{run.settings.model}, {run.engine}, {resolved_dtype(run)}"
-
-
-_CHOICES = (
-    *(
-        "engine",
-        "dtype",
-        "quantization",
-        "schedule",
-        "token budget",
-        "new tokens",
-        "end",
-        "sampling",
-        "stop",
-        "special tokens",
-    ),
-    *("padding", "tokenising", "model", "prompts"),
-)
-
-
-def _choices(run: Run) -> dict[str, str]:
-    """Every setting in words. A batch size that is found by itself differs between ranks, so it stays ``auto``."""
-    asked = run.settings
-    batch = "" if run.engine == "simple" else f", batch size {asked.batch_size}"
-    return {
-        "engine": f"{run.engine_label}{batch}",
-        "dtype": resolved_dtype(run),
-        "quantization": "not quantised" if asked.quantization == "none" else asked.quantization,
-        "schedule": f"{asked.split}, {asked.order.replace('_', ' ')}",
-        "token budget": f"token budget {asked.token_budget}" if asked.token_budget else "no token budget",
-        "new tokens": f"{asked.max_new_tokens} new tokens",
-        "end": "past the end" if asked.ignore_eos else "to the end",
-        "sampling": _sampling(asked),
-        "special tokens": f"special tokens {asked.special_tokens}",
-        "stop": f"stop at {', '.join(map(repr, asked.stop))}" if asked.stop else "no stop strings",
-        "padding": f"padded to {asked.pad_to_multiple_of}",
-        "tokenising": "tokenised first" if asked.tokenize_first else "tokenised as it goes",
-        "model": asked.model,
-        "prompts": f"{len(run.prompts)} prompts",
-    }
-
-
-def _sampling(asked: Settings) -> str:
-    if not asked.temperature:
-        return "greedy"  # nothing is drawn, so the rest has no effect
-    return f"temperature {asked.temperature:g}, top-p {asked.top_p:g}, top-k {asked.top_k}, seed {asked.seed}"
-
-
-def _place(run: Run) -> tuple[object, ...]:
-    asked = run.settings
-    places = (ENGINES.index(run.engine), SPLITS.index(asked.split), ORDERS.index(asked.order))
-    return asked.model, places[0], run.batch_size, resolved_dtype(run), *places[1:], asked.max_new_tokens
+    return f"{run.settings.model}, {run.engine}, {run.dtype}"
 
 
 def _check_alike(runs: Sequence[Run]) -> None:
@@ -230,7 +177,7 @@ def _check_alike(runs: Sequence[Run]) -> None:
     if stopped:
         raise InputError(f"{stopped} of these runs were stopped before their end; compare complete runs only.")
     for run in runs:
-        if _choices(run) != _choices(runs[0]) or run.prompts != runs[0].prompts:
+        if settings_in_words(run) != settings_in_words(runs[0]) or run.prompts != runs[0].prompts:
             raise InputError(
                 "these runs differ in more than the number of ranks; group them with nbkit.analysis.scaling.series."
             )

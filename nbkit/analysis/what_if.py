@@ -19,6 +19,7 @@ from nbkit.analysis.cost_model import CostModel
 from nbkit.errors import InputError
 from nbkit.inference import schedule
 from nbkit.prompts import draw_lengths
+from nbkit.records.engine_spec import MOST_SEQUENCES
 from nbkit.records.run import Run
 from nbkit.records.settings import AUTO, Settings
 
@@ -159,7 +160,7 @@ def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[schedule.
 
     size = settings.prompts_a_batch
     if size == AUTO:
-        size = schedule.even_batch_size(prompts, ranks, schedule.MOST_SEQUENCES)
+        size = schedule.even_batch_size(prompts, ranks, MOST_SEQUENCES)
 
     def cut(places: range) -> schedule.Batches:
         here = slice(places.start, places.stop)
@@ -194,7 +195,7 @@ def _shapes(dealt: schedule.Batches, workload: Workload, settings: Settings) -> 
 
 def _multiple(settings: Settings) -> int:
     """Tokens that prompts are padded to a multiple of."""
-    return 1 if settings.engine == "simple" else settings.pad_to_multiple_of
+    return settings.pad_to_multiple_of if settings.engine_spec.pads else 1
 
 
 def _begins(batch_s: Floats, owner: schedule.Indices | None, ranks: int, order_s: float) -> tuple[Floats, Floats]:

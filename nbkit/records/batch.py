@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """One batch on one rank; of an engine that lets sequences join while others go on, one stretch of time.
+    """One batch on one rank; of an engine that lets sequences join while others go on, one window of time.
 
     Tokens: ``prompt_tokens`` were given and ``padding_tokens`` added to make the
     prompts equally long; ``new_tokens`` are what users get; ``computed_tokens`` are
@@ -22,8 +22,8 @@ class BatchRecord:
     ``peak_memory_bytes`` is the most the device held during the batch; on a CPU, the
     most the process has held so far.
 
-    Of a stretch, ``indices`` are the prompts that came to their end in it, and the tokens
-    are all of theirs, whenever they were computed; the seconds are the stretch's own,
+    Of a window, ``indices`` are the prompts that came to their end in it, and the tokens
+    are all of theirs, whenever they were computed; the seconds are the window's own,
     and ``decode_steps`` are the steps made in it. ``first_token_s`` sums, over these
     prompts, the time from being taken to the first new token, and ``after_first_s`` that
     from there to the last. The three are None of a batch, in which all begin and end together.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nbkit.records.engine_spec import ENGINES
+
 
 def way_in_words(engine: str, pads: bool) -> str:
     """An engine, and how it takes prompts where that is not as usual."""
-    alike = ", prompts of one length at a time" if engine == "batched" and not pads else ""
+    alike = ", prompts of one length at a time" if ENGINES[engine].pads and not pads else ""
     return f"{engine!r}{alike}"
 
 

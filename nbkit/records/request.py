@@ -39,7 +39,7 @@ class Conversation:
         listed = list(messages)
         if not listed:
             raise InputError("a conversation needs at least one message.")
-        return cls(tuple(_message(place, message) for place, message in enumerate(listed)))
+        return cls(tuple(_message(index, message) for index, message in enumerate(listed)))
 
     def to_list(self) -> list[dict[str, str]]:
         """As ``of`` takes it."""
@@ -52,20 +52,28 @@ class Conversation:
         return "\n".join(f"{message.role}: {message.content}" for message in self.messages)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt and its index in the user's list."""
+
+    index: int
+    prompt: str | Conversation
+
+
 PromptLike = str | Conversation | Sequence[Mapping[str, Any]]
 """What a user may give as a prompt: a text, or messages as ``Conversation.of`` takes them."""
 
 
-def _message(place: int, message: object) -> Message:
+def _message(index: int, message: object) -> Message:
     wanted = 'write {"role": "user", "content": "..."}'
     if not isinstance(message, Mapping):
-        raise InputError(f"message {place} is not a dict but {type(message).__name__}: {shorten(message)}; {wanted}.")
+        raise InputError(f"message {index} is not a dict but {type(message).__name__}: {shorten(message)}; {wanted}.")
     for key in ("role", "content"):
         if not isinstance(message.get(key), str):
-            raise InputError(f"message {place} has no text under {key!r}: {shorten(dict(message))}; {wanted}.")
+            raise InputError(f"message {index} has no text under {key!r}: {shorten(dict(message))}; {wanted}.")
     if others := set(message) - {"role", "content"}:
         raise InputError(
-            f"message {place} has {', '.join(map(repr, sorted(map(str, others))))} beside 'role' and 'content'; "
+            f"message {index} has {', '.join(map(repr, sorted(map(str, others))))} beside 'role' and 'content'; "
             "nbkit gives a model messages of text only."
         )
     return Message(message["role"], message["content"])

@@ -18,8 +18,9 @@ from nbkit.errors import InputError
 from nbkit.files.atomic_write import write_atomically
 from nbkit.files.json_files import read_json
 from nbkit.records import BatchRecord, BatchTotals, Fallback, LoadSample, OutOfMemory, Output, RankRecord
+from nbkit.records.engine_spec import ENGINES, EngineSpec
 from nbkit.records.request import Conversation
-from nbkit.records.settings import ARTICLE, IN_FLIGHT, Settings
+from nbkit.records.settings import ARTICLE, Settings
 
 if TYPE_CHECKING:
     import pandas
@@ -104,6 +105,16 @@ class Run:
         return self.fallback.engine if self.fallback else self.settings.engine
 
     @property
+    def engine_spec(self) -> EngineSpec:
+        """The facts of the engine that generated."""
+        return ENGINES[self.engine]
+
+    @property
+    def dtype(self) -> str:
+        """What the ranks computed in; what was asked for where no rank tells, maybe ``auto``."""
+        return self.ranks[0].dtype if self.ranks else self.settings.dtype
+
+    @property
     def engine_label(self) -> str:
         """The engine as figures name it: one that was fallen back to beside the one asked for."""
         return self.engine if self.fallback is None else f"{self.engine} (asked: {self.settings.engine})"
@@ -111,12 +122,12 @@ class Run:
     @property
     def is_in_flight(self) -> bool:
         """Whether a sequence joined whenever another had ended, instead of batch after batch."""
-        return self.engine in IN_FLIGHT
+        return self.engine_spec.in_flight
 
     @property
     def batch_size(self) -> int:
         """Sequences decoded side by side on a rank: as asked for, or what ``auto`` became."""
-        asked = 1 if self.engine == "simple" else self.settings.prompts_a_batch
+        asked = self.settings.batch_size if self.engine_spec.batches else 1
         if isinstance(asked, int):
             return asked
         chosen = [rank.batch_size for rank in self.ranks] or [len(batch.indices) for batch in self.batches]
@@ -131,6 +142,12 @@ class Run:
     def is_complete(self) -> bool:
         """Whether every prompt has an output."""
         return self.finished_prompts == len(self.prompts)
+
+    @property
+    def rank_numbers(self) -> list[int]:
+        """The numbers of the ranks that took part, in order: the workers' own, not always 0, 1, ..."""
+        numbers = {record.rank for record in self.ranks} | {batch.rank for batch in self.batches}
+        return sorted(numbers) or list(range(self.world_size))
 
     @property
     def idle_ranks(self) -> int:
@@ -225,8 +242,8 @@ class Run:
             "engine": self.engine_label,
             "workers": f"{self.world_size} of {self.ranks[0].world_size}" if self.idle_ranks else self.world_size,
             "batch size": self.batch_size,
-            "schedule": f"{self.settings.split}, {self.settings.order.replace('_', ' ')}",
-            "dtype": self.ranks[0].dtype if self.ranks else self.settings.dtype,
+            "schedule": self.settings.schedule_label,
+            "dtype": self.dtype,
             "prompts": f"{self.finished_prompts} of {len(self.prompts)}",
             "new tokens": self.total_new_tokens,
             "computed tokens": self.total_computed_tokens,
@@ -335,6 +352,6 @@ def _evenly_by_batch(prompts: int, batches: Sequence[BatchRecord]) -> list[int]:
     tokens = [0] * prompts
     for batch in batches:
         each, left_over = divmod(batch.prompt_tokens, len(batch.indices))
-        for place, index in enumerate(batch.indices):
-            tokens[index] = each + (place < left_over)
+        for number, index in enumerate(batch.indices):
+            tokens[index] = each + (number < left_over)
     return tokens

@@ -7,31 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbkit.errors import InputError
+from nbkit.records.engine_spec import ENGINES, EngineSpec
+from nbkit.records.setting_fields import (
+    INFO,
+    FieldInfo,
+    setting,
+    with_spaces,
+    without_batches,
+    without_draws,
+    without_padding,
+    without_quantization,
+)
+from nbkit.records.setting_values import Choice, Flag, Name, Number, Texts, Whole, Word
 
 ARTICLE: dict[str, Any] = {"engine": "batched", "batch_size": 16, "split": "static", "order": "as_given"}
 """What the article 'Multi-GPU inference with Accelerate' does, as far as it differs from the defaults."""
 
-ENGINES = ("simple", "batched", "compiled", "continuous", "vllm", "openvino")
-IN_FLIGHT = ("compiled", "continuous", "vllm", "openvino")
-"""Engines in which a sequence joins whenever another has ended; the others finish a batch before the next."""
-
 AUTO = "auto"
-QUANTIZATIONS = ("none", "int8", "int4")
+QUANTIZATIONS = tuple(dict.fromkeys(bits for spec in ENGINES.values() for bits in spec.quantizations))
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SPLITS = ("static", "dynamic")
 ORDERS = ("as_given", "by_length")
 SPECIAL_TOKENS = ("auto", "add", "none")
 DEFAULT_MODEL = "smollm2-135m"
-CHOICES = {
-    "engine": ENGINES,
-    "dtype": DTYPES,
-    "quantization": QUANTIZATIONS,
-    "split": SPLITS,
-    "order": ORDERS,
-    "special_tokens": SPECIAL_TOKENS,
-}
-WHOLE = {"max_new_tokens": 1, "top_k": 0, "seed": 0, "pad_to_multiple_of": 1}
-"""Fields that are whole numbers, and the least that each may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +49,11 @@ class Settings:
     batch_size : int or "auto"
         Sequences decoded side by side on a rank, at least 1. ``auto``: as many as fit into
         the rank's memory, spread evenly over ranks and batches. ``simple`` ignores it.
-    token_budget : int, optional
-        The most positions of the KV cache, prompts and new tokens together, that the
-        sequences decoded side by side on a rank may take: fewer long ones, more short ones.
     max_new_tokens : int
         The most tokens generated for one prompt, at least 1.
     dtype : {"auto", "float32", "bfloat16", "float16"}
         Precision of weights and arithmetic. ``auto`` is bfloat16 on a GPU that has
         it (float16 on one that has not) and float32 on a CPU.
-    quantization : {"none", "int8", "int4"}
-        Weights of the linear layers in fewer bits than the dtype's.
     split : {"static", "dynamic"}
         How prompts reach ranks. ``static``: each rank gets an equal, contiguous share
         before it begins, as in the article. ``dynamic``: each takes the next ones when it
@@ -77,10 +70,13 @@ class Settings:
     top_k : int
         Draw only from so many likeliest tokens; 0: from all.
     seed : int
-        Of the draws. A prompt's depend on the seed and its place in the list alone, so
+        Of the draws. A prompt's depend on the seed and its index in the list alone, so
         they are the same whatever the batch and the rank.
-    stop : sequence of str
-        An output ends before the first of these strings that it comes to.
+    quantization : {"none", "int8", "int4"}
+        Weights of the linear layers in fewer bits than the dtype's.
+    token_budget : int, optional
+        The most positions of the KV cache, prompts and new tokens together, that the
+        sequences decoded side by side on a rank may take: fewer long ones, more short ones.
     special_tokens : {"auto", "add", "none"}
         Of prompts that are strings: whether the tokenizer adds its own, such as BOS. ``auto``
         adds them, but no second BOS to a text that begins with it, as one that a chat
@@ -92,6 +88,8 @@ class Settings:
         every prompt, for benchmarks.
     tokenize_first : bool
         Tokenise all of a rank's prompts before the timed part instead of within it.
+    stop : sequence of str
+        An output ends before the first of these strings that it comes to.
 
     Raises
     ------
@@ -99,59 +97,163 @@ class Settings:
         A field has a value that cannot be used; the message says which and why.
     """
 
-    model: str = DEFAULT_MODEL
-    engine: str = "compiled"
-    batch_size: int | str = AUTO
-    token_budget: int | None = None
-    max_new_tokens: int = 100
-    dtype: str = "auto"
-    quantization: str = "none"
-    split: str = "dynamic"
-    order: str = "by_length"
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    special_tokens: str = "auto"
-    pad_to_multiple_of: int = 8
-    ignore_eos: bool = False
-    tokenize_first: bool = False
+    model: str = setting(
+        DEFAULT_MODEL,
+        Name(example=DEFAULT_MODEL),
+        label="model",
+        help="A short name, a hub id or a folder",
+        is_usual=True,
+        said=str,
+    )
+    engine: str = setting(
+        "compiled",
+        Choice(tuple(ENGINES)),
+        label="engine",
+        help="How a worker turns prompts into text",
+        is_usual=True,
+        said=str,
+    )
+    batch_size: int | str = setting(
+        AUTO,
+        Whole(1, slider_to=128, word=Word(AUTO, AUTO, "as many as fit")),
+        label="batch size",
+        help="Prompts side by side on a worker",
+        is_usual=True,
+        why_not=without_batches,
+    )
+    max_new_tokens: int = setting(
+        100,
+        Whole(1, slider_to=400),
+        label="new tokens",
+        help="Tokens, at most, for one prompt",
+        unit="tokens",
+        is_usual=True,
+        said="{} new tokens".format,
+    )
+    dtype: str = setting(
+        "auto",
+        Choice(DTYPES),
+        label="dtype",
+        help="Precision; auto: bfloat16 on GPUs, float32 on CPUs",
+        is_usual=True,
+        said=str,
+    )
+    split: str = setting(
+        "dynamic",
+        Choice(SPLITS),
+        label="split",
+        help="Equal shares at the start, or the next when free",
+        is_usual=True,
+        said=with_spaces,
+    )
+    order: str = setting(
+        "by_length",
+        Choice(ORDERS),
+        label="order",
+        help="Prompts as given, or the longest first",
+        is_usual=True,
+        said=with_spaces,
+    )
+    temperature: float = setting(
+        0.0,
+        Number(0.0, 100.0, slider=(0.0, 2.0)),
+        label="temperature",
+        help="0: the likeliest token; above: drawn at random",
+    )
+    top_p: float = setting(
+        1.0,
+        Number(0.0, 1.0, slider=(0.05, 1.0), is_open=True),
+        label="top-p",
+        help="Draw from the likeliest, up to this sum",
+        why_not=without_draws,
+    )
+    top_k: int = setting(
+        0, Whole(0), label="top-k", help="Draw from so many likeliest; 0: from all", why_not=without_draws
+    )
+    seed: int = setting(0, Whole(0), label="seed", help="Of the draws", why_not=without_draws)
+    quantization: str = setting(
+        "none",
+        Choice(QUANTIZATIONS),
+        label="quantization",
+        help="Weights of linear layers in fewer bits",
+        said=lambda bits: "not quantised" if bits == "none" else bits,
+        why_not=without_quantization,
+    )
+    token_budget: int | None = setting(
+        None,
+        Whole(2, word=Word("none", None, "no limit")),
+        label="token budget",
+        help="Tokens side by side on a worker",
+        unit="tokens",
+        said=lambda tokens: f"token budget {tokens}" if tokens else "no token budget",
+        why_not=without_batches,
+    )
+    special_tokens: str = setting(
+        "auto",
+        Choice(SPECIAL_TOKENS),
+        label="special tokens",
+        help="The tokenizer's own, such as BOS; auto: none twice",
+    )
+    pad_to_multiple_of: int = setting(
+        8,
+        Whole(1, slider_to=64),
+        label="pad to",
+        help="Tokens: padded to a multiple of this",
+        unit="tokens",
+        said="padded to {}".format,
+        why_not=without_padding,
+    )
+    ignore_eos: bool = setting(
+        False,
+        Flag(),
+        label="ignore end",
+        help="Go on past the end of a text: equal work",
+        said=lambda ignored: "past the end" if ignored else "to the end",
+    )
+    tokenize_first: bool = setting(
+        False,
+        Flag(),
+        label="tokenise first",
+        help="Before the timed part instead of in it",
+        said=lambda first: "tokenised first" if first else "tokenised as it goes",
+    )
+    stop: tuple[str, ...] = setting(
+        (),
+        Texts(),
+        label="stop",
+        help="An output ends before these strings",
+        said=lambda texts: f"stop at {', '.join(map(repr, texts))}" if texts else "no stop strings",
+    )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model.strip():
+        for name, info in FIELDS.items():
+            object.__setattr__(self, name, info.values.checked(name, getattr(self, name)))
+        if self.quantization not in self.engine_spec.quantizations:
+            having = [repr(name) for name, spec in ENGINES.items() if self.quantization in spec.quantizations]
             raise InputError(
-                f"model must be a short name, a hub id or a folder, not {self.model!r}; try model={DEFAULT_MODEL!r}."
+                f"quantization={self.quantization!r} needs engine={' or '.join(having)}; {self.engine} computes with "
+                "weights in the dtype."
             )
-        for field, choices in CHOICES.items():
-            _check_choice(field, getattr(self, field), choices)
-        if self.batch_size != AUTO:
-            _check_whole("batch_size", self.batch_size, least=1, instead='or "auto"')
-        if self.token_budget is not None:
-            _check_whole("token_budget", self.token_budget, least=2)
-        for field, least in WHOLE.items():
-            _check_whole(field, getattr(self, field), least)
-        _check_between("temperature", self.temperature, 0.0, 100.0)
-        _check_between("top_p", self.top_p, 0.0, 1.0, is_open=True)
-        for field in ("ignore_eos", "tokenize_first"):
-            if not isinstance(getattr(self, field), bool):
-                raise InputError(f"{field} must be True or False, not {getattr(self, field)!r}.")
-        object.__setattr__(self, "stop", _stop_strings(self.stop))
-        if self.quantization != "none" and self.engine != "compiled":
-            raise InputError(
-                f"quantization={self.quantization!r} needs engine='compiled'; {self.engine} computes with weights in "
-                "the dtype."
-            )
+
+    @property
+    def engine_spec(self) -> EngineSpec:
+        """The facts of the engine."""
+        return ENGINES[self.engine]
 
     @property
     def prompts_a_batch(self) -> int | str:
         """The batch size that takes effect: 1 for ``simple``; what ``auto`` becomes, a Run tells."""
-        return 1 if self.engine == "simple" else self.batch_size
+        return self.batch_size if self.engine_spec.batches else 1
 
     @property
     def is_in_flight(self) -> bool:
         """Whether a sequence joins whenever another has ended, instead of batch after batch."""
-        return self.engine in IN_FLIGHT
+        return self.engine_spec.in_flight
+
+    @property
+    def schedule_label(self) -> str:
+        """How prompts reach ranks, and in which order, in words: ``static, as given``."""
+        return ", ".join(FIELDS[name].in_words(getattr(self, name)) for name in ("split", "order"))
 
     @classmethod
     def of(cls, settings: Settings | None = None, **changes: Any) -> Settings:
@@ -162,40 +264,22 @@ class Settings:
         InputError
             A name in ``changes`` is no field, or a value cannot be used.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
         for name in changes:
-            if name not in known:
-                raise InputError(f"there is no setting {name!r}; the settings are {', '.join(known)}.")
+            if name not in FIELDS:
+                raise InputError(f"there is no setting {name!r}; the settings are {', '.join(FIELDS)}.")
         return dataclasses.replace(settings if settings is not None else cls(), **changes)
 
 
-def _check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{field} must be one of {', '.join(choices)}, not {value!r}.")
+FIELDS: dict[str, FieldInfo] = {field.name: field.metadata[INFO] for field in dataclasses.fields(Settings)}
+"""What there is to know of every field of ``Settings``, by its name: those that are usual first."""
 
 
-def _check_whole(field: str, value: object, least: int, instead: str = "") -> None:
-    # bool is an int in Python: batch_size=True would pass as 1.
-    if not isinstance(value, int) or isinstance(value, bool):
-        either = f" {instead}" if instead else ""
-        raise InputError(
-            f"{field} must be a whole number of at least {least}{either}, not {value!r} ({type(value).__name__})."
-        )
-    if value < least:
-        raise InputError(f"{field} must be at least {least}, not {value}.")
+def with_batch_size(engine: str, batch_size: int | str, label: str | None = None, is_short: bool = False) -> str:
+    """An engine and its batch size in words: ``batched, batch size 16``, or in short ``batched 16``.
 
-
-def _check_between(field: str, value: object, low: float, high: float, is_open: bool = False) -> None:
-    """``is_open``: the lower bound itself is excluded."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and low <= value <= high) or (is_open and value == low):  # type: ignore[operator]
-        bounds = f"above {low:g} and at most {high:g}" if is_open else f"{low:g} to {high:g}"
-        raise InputError(f"{field} must be a number, {bounds}, not {value!r}.")
-
-
-def _stop_strings(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise InputError(f"stop must be a list of strings, not one string; write stop=[{value!r}].")
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
-        raise InputError(f"stop must be a list of strings that are not empty, not {value!r}.")
-    return tuple(value)
+    An engine that takes one prompt at a time has none to tell. ``label`` is what the engine is called.
+    """
+    told = label or engine
+    if not ENGINES[engine].batches:
+        return told
+    return f"{told} {batch_size}" if is_short else f"{told}, {FIELDS['batch_size'].in_words(batch_size)}"

@@ -3,11 +3,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from engine_runs import Watch
 
-from nbkit.engines import make_engine
 from nbkit.errors import InputError
-from nbkit.records.settings import ARTICLE, ENGINES, Settings
+from nbkit.records.settings import ARTICLE, FIELDS, Settings, with_batch_size
 
 
 def test_the_defaults_are_the_fastest_without_extras_and_the_articles_are_one_name_away():
@@ -61,14 +59,6 @@ def test_of_changes_checks_and_names_unknown_fields():
         Settings.of(base, batch_size=0)
 
 
-WITHOUT_EXTRAS = [engine for engine in ENGINES if engine not in ("vllm", "openvino")]
-
-
-@pytest.mark.parametrize("engine", WITHOUT_EXTRAS)
-def test_every_engine_of_the_settings_can_be_made(tiny, engine):
-    assert list(make_engine(Settings(engine=engine), tiny, 2).generate([], Watch())) == []
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -95,3 +85,96 @@ def test_what_cannot_be_asked_for_says_why(wrong, message):
 
 def test_stop_strings_from_a_file_are_those_that_were_written():
     assert Settings(**dataclasses.asdict(Settings(stop=["a", "b"]))) == Settings(stop=("a", "b"))
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_says_what_it_is(name):
+    info = FIELDS[name]
+    assert info.label and info.label == info.label.strip()
+    assert info.help and not info.help.endswith(".")
+    assert info.line("more").endswith("; more.")
+    default = getattr(Settings(), name)
+    assert info.values.checked(name, default) == default
+    assert info.in_words(default)
+
+
+def test_every_field_is_described():
+    assert list(FIELDS) == [field.name for field in dataclasses.fields(Settings)]
+
+
+NO_DRAWS = "Not used at temperature 0: nothing is drawn."
+
+
+@pytest.mark.parametrize(
+    ("settings", "without"),
+    [
+        (
+            {"engine": "simple", "temperature": 1.0},
+            {
+                "batch_size": "Not used by simple: it takes one prompt at a time.",
+                "token_budget": "Not used by simple: it takes one prompt at a time.",
+                "pad_to_multiple_of": "Not used by simple: it takes one prompt at a time.",
+                "quantization": "Not used by simple: only compiled has it.",
+            },
+        ),
+        ({"engine": "batched", "temperature": 1.0}, {"quantization": "Not used by batched: only compiled has it."}),
+        (
+            {"engine": "compiled"},
+            {
+                "pad_to_multiple_of": "Not used by compiled: it pads no batches.",
+                "top_p": NO_DRAWS,
+                "top_k": NO_DRAWS,
+                "seed": NO_DRAWS,
+            },
+        ),
+    ],
+)
+def test_a_field_without_effect_says_why(settings, without):
+    asked = Settings(**settings)
+    assert {name: said for name, info in FIELDS.items() if (said := info.why_not(asked))} == without
+    assert not any(FIELDS[name].always_applies for name in without)
+
+
+def test_what_takes_the_effect_of_others_away_always_has_one():
+    """So that it can be told in one go what has an effect: a grid and the widgets rely on it."""
+    always = [name for name, info in FIELDS.items() if info.always_applies]
+    assert {"engine", "temperature"} <= set(always)
+
+
+def test_schedules_and_batch_sizes_are_told_in_one_way():
+    assert Settings(split="static", order="as_given").schedule_label == "static, as given"
+    assert with_batch_size("batched", 16) == "batched, batch size 16"
+    assert with_batch_size("compiled", "auto", is_short=True) == "compiled auto"
+    assert with_batch_size("simple", 1) == with_batch_size("simple", 1, is_short=True) == "simple"
+    assert with_batch_size("batched", 4, "batched (asked: compiled)") == "batched (asked: compiled), batch size 4"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("batch_size", "auto", "auto"),
+        ("batch_size", "8", 8),
+        ("token_budget", "none", None),
+        ("top_p", "0.5", 0.5),
+        ("engine", "simple", "simple"),
+        ("ignore_eos", "yes", True),
+        ("stop", " END", (" END",)),
+        ("model", "m/n", "m/n"),
+    ],
+)
+def test_a_command_lines_text_is_read(name, text, value):
+    assert FIELDS[name].values.read("--option", text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("batch_size", "--option takes auto or a whole number of at least 1, not 'x'"),
+        ("token_budget", "--option takes none or a whole number of at least 2, not 'x'"),
+        ("top_p", "--option takes a number, not 'x'"),
+        ("ignore_eos", "--option takes yes or no, not 'x'"),
+    ],
+)
+def test_a_text_that_is_no_value_says_what_would_be(name, message):
+    with pytest.raises(InputError, match=message):
+        FIELDS[name].values.read("--option", "x")

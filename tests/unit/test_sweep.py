@@ -15,7 +15,8 @@ from timelines import timeline
 from nbkit.app.cli.sweep_table import watch_sweep
 from nbkit.errors import InputError, JobCancelled, ModelError, RankError
 from nbkit.measure.sweep import Grid, Sweep, SweepRunner, remaining_s, resume_or_begin, run_sweep, whole_numbers
-from nbkit.records.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
+from nbkit.records.engine_spec import ENGINES
+from nbkit.records.settings import DTYPES, ORDERS, SPLITS, Settings
 
 PROMPTS = [f"prompt {i}" for i in range(12)]
 
@@ -28,7 +29,7 @@ grids = st.builds(
     Grid,
     ranks=some([1, 2, 3, 8]),
     batch_sizes=some([1, 4, 16]),
-    engines=some(ENGINES),
+    engines=some(tuple(ENGINES)),
     dtypes=some(DTYPES),
     splits=some(SPLITS),
     orders=some(ORDERS),
@@ -392,3 +393,119 @@ def test_a_terminal_shows_runs_done_and_lets_go_at_an_interrupt():
         watch_sweep(SweepRunner(workers, sweep), Console(file=said, width=120))
     assert "3 of 8 runs" in said.getvalue()
     assert len(sweep.measurements) == 3
+
+
+def test_any_field_of_settings_is_an_axis_and_is_measured(tmp_path):
+    path = tmp_path / "sweep.json"
+    grid = small_grid(axes={"max_new_tokens": (3, 6), "stop": [["END"], []]}, repeats=1)
+    sweep = resume_or_begin(path, grid, PROMPTS)
+    workers = FakeWorkers()
+    measure(sweep, workers, path)
+    assert sweep.is_complete and len(sweep.runs) == 16
+    asked = {(each.max_new_tokens, each.stop) for _, each, _ in workers.asked[1::2]}
+    assert asked == {(3, ("END",)), (3, ()), (6, ("END",)), (6, ())}
+    again = Sweep.load(path)
+    assert again == sweep
+    assert resume_or_begin(path, grid, PROMPTS).left == []
+    for found in (sweep, again):
+        labels = {each.point.label for each in found.measurements}
+        assert len(labels) == 16
+        assert "1 rank, batched 4, auto, static, as given, 3 new tokens, stop at 'END'" in labels
+    assert set(sweep.table()["max new tokens"]) == set(sweep.summary_table()["max new tokens"]) == {3, 6}
+
+
+def test_the_named_axes_are_short_forms():
+    choices = {
+        "ranks": (1, 3),
+        "batch_size": (2, 4),
+        "engine": ("batched", "compiled"),
+        "dtype": ("float32", "auto"),
+        "split": ("static", "dynamic"),
+        "order": ("by_length", "as_given"),
+    }
+    named = {
+        "batch_sizes" if name == "batch_size" else name if name == "ranks" else f"{name}s": choices[name]
+        for name in choices
+    }
+    assert Grid(axes=choices) == Grid(**named)
+    assert Grid(**named).choices() == choices
+    assert not Grid(axes=choices).axes
+
+
+def test_an_axis_of_one_value_is_the_same_for_all(tmp_path):
+    path = tmp_path / "sweep.json"
+    Sweep(small_grid(base=Settings(max_new_tokens=7)), PROMPTS).save(path)
+    alike = small_grid(axes={"max_new_tokens": (7,)}, base=Settings())
+    assert alike.axes == {}
+    assert resume_or_begin(path, alike, PROMPTS).left == alike.plan()
+    quantized = Grid(axes={"quantization": ("int8",)}, engines=("compiled",), base=Settings(engine="simple"))
+    assert {point.settings.quantization for point in quantized.points()} == {"int8"}
+
+
+def test_where_a_field_has_no_effect_its_values_are_one_combination():
+    axes = {"temperature": (0.0, 0.5), "top_k": (5, 10), "quantization": ("none", "int8")}
+    grid = Grid(engines=("batched", "compiled"), axes=axes)
+    points = [
+        (point.settings.engine, point.settings.temperature, point.settings.top_k, point.settings.quantization)
+        for point in grid.points()
+    ]
+    greedy = [point for point in points if point[1] == 0]
+    assert greedy == [("batched", 0.0, 0, "none"), ("compiled", 0.0, 0, "none"), ("compiled", 0.0, 0, "int8")]
+    assert len(points) == len(set(points)) == len(greedy) + 2 * len(greedy)
+
+
+def test_a_grid_without_other_axes_is_written_as_it_always_was():
+    assert "axes" not in small_grid().to_dict()
+    old = {
+        "ranks": [1, 2],
+        "batch_sizes": [1, 4],
+        "engines": ["batched"],
+        "dtypes": ["auto"],
+        "splits": ["static"],
+        "orders": ["as_given"],
+        "base": {"model": "smollm2-135m", "max_new_tokens": 100, "ignore_eos": True},
+        "repeats": 2,
+        "seed": 0,
+    }
+    assert Grid.from_dict(old) == small_grid()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"warp": (1, 2)}, "there is no axis 'warp'; the axes are ranks, model, engine"),
+        ({"max_new_tokens": (5, 0)}, "max_new_tokens must be at least 1, not 0"),
+        ({"max_new_tokens": 5}, r"max_new_tokens must be a list, for example max_new_tokens=\[5\]"),
+        ({"top_p": ()}, "top_p is empty"),
+        ({"top_k": (1, -1)}, "top_k must be at least 0, not -1"),
+        ({"stop": ("END",)}, r"write stop=\['END'\]"),
+        ({"batch_size": ("auto", 4)}, "batch_sizes must be whole numbers"),
+        (("top_k", 3), "axes must map fields to their values"),
+    ],
+)
+def test_an_axis_that_cannot_be_says_why(wrong, message):
+    with pytest.raises(InputError, match=message):
+        Grid(axes=wrong)
+
+
+def test_an_axis_that_is_given_twice_is_refused():
+    with pytest.raises(InputError, match="batch_size is given twice: in axes, and as batch_sizes"):
+        Grid(batch_sizes=(1, 2), axes={"batch_size": (4, 8)})
+
+
+def test_another_axis_is_another_sweep(tmp_path):
+    path = tmp_path / "sweep.json"
+    Sweep(small_grid(axes={"max_new_tokens": (3, 6)}), PROMPTS).save(path)
+    with pytest.raises(InputError, match=r"another sweep: max_new_tokens \(3, 6\), not \(3, 9\)\. Name"):
+        resume_or_begin(path, small_grid(axes={"max_new_tokens": (3, 9)}), PROMPTS)
+    with pytest.raises(InputError, match=r"another sweep: max_new_tokens \(3, 6\), not 100\. Name"):
+        resume_or_begin(path, small_grid(), PROMPTS)
+
+
+def test_the_remaining_time_comes_from_what_is_alike_on_other_axes():
+    grid = Grid(ranks=(1, 2), axes={"max_new_tokens": (2, 40)}, repeats=1)
+    sweep = Sweep(grid, PROMPTS)
+    measure(sweep)
+    walls = {(m.point.ranks, m.point.settings.max_new_tokens): m.run.wall_s for m in sweep.measurements}
+    sweep.measurements = [m for m in sweep.measurements if m.point.ranks == 1]
+    assert remaining_s(sweep) == pytest.approx(walls[1, 2] + walls[1, 40])

@@ -10,11 +10,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from nbkit.analysis.scaling import explain_missing_accounts, points_by_series
+from nbkit.app.cli.progress import BEAT_S, rate
 from nbkit.app.durations import duration
-from nbkit.inference.progress import RunProgress
+from nbkit.inference.progress import RunProgress, follow
 from nbkit.measure.sweep.record import Sweep
-from nbkit.measure.sweep.runner import Step, SweepRunner
-from nbkit.runtime import Emitted, Log
+from nbkit.measure.sweep.runner import SweepRunner, SweepStep
+from nbkit.runtime import Log
 
 
 def watch_sweep(runner: SweepRunner, console: Console) -> None:
@@ -38,16 +39,13 @@ def watch_sweep(runner: SweepRunner, console: Console) -> None:
                 _watch_run(step, bars, under_way, console)
 
 
-def _watch_run(step: Step, bars: Progress, bar: TaskID, console: Console) -> None:
+def _watch_run(step: SweepStep, bars: Progress, bar: TaskID, console: Console) -> None:
     assert step.job is not None
-    progress = RunProgress(step.point.settings, len(step.sweep.prompts))
-    for event in step.job.events(timeout=0.2):
-        if isinstance(event, Log):
-            console.print(event.labelled, markup=False, soft_wrap=True)
-        elif isinstance(event, Emitted):
-            progress.take(event.rank, event.value)
-            rate = f"{progress.tokens_per_second:.0f} computed tokens/s"
-            bars.update(bar, completed=progress.fraction_done, description=f"{step.point.label}: {rate}")
+    for told in follow(step.job, RunProgress(step.point.settings, len(step.sweep.prompts)), BEAT_S):
+        if isinstance(told, Log):
+            console.print(told.labelled, markup=False, soft_wrap=True)
+        else:
+            bars.update(bar, completed=told.fraction_done, description=f"{step.point.label}: {rate(told)}")
 
 
 def print_sweep(sweep: Sweep, console: Console) -> None:

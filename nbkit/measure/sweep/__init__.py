@@ -2,16 +2,16 @@
 
 from nbkit.measure.sweep.grid import Grid, Point, whole_numbers
 from nbkit.measure.sweep.record import Failure, Measurement, Sweep, resume_or_begin
-from nbkit.measure.sweep.runner import Step, SweepRunner, remaining_s, run_sweep
+from nbkit.measure.sweep.runner import SweepRunner, SweepStep, remaining_s, run_sweep
 
 __all__ = [
     "Failure",
     "Grid",
     "Measurement",
     "Point",
-    "Step",
     "Sweep",
     "SweepRunner",
+    "SweepStep",
     "remaining_s",
     "resume_or_begin",
     "run_sweep",

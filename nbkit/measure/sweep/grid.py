@@ -5,20 +5,32 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nbkit.errors import InputError
-from nbkit.records.settings import AUTO, Settings
+from nbkit.records.setting_fields import with_spaces
+from nbkit.records.settings import AUTO, FIELDS, Settings, with_batch_size
+
+SHORT_FORMS = {
+    "ranks": "ranks",
+    "engine": "engines",
+    "dtype": "dtypes",
+    "split": "splits",
+    "order": "orders",
+    "batch_size": "batch_sizes",
+}
+"""Axes that have an argument of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One combination: so many ranks, with these settings."""
+    """One combination: so many ranks, with these settings; ``axes`` are the others that its grid has, by name."""
 
     ranks: int
     settings: Settings
+    axes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def sequences(self) -> int:
@@ -26,12 +38,18 @@ class Point:
         return self.ranks * int(self.settings.prompts_a_batch)
 
     @property
+    def others(self) -> dict[str, Any]:
+        """What the grid's other axes have here, by their names in words."""
+        return {with_spaces(name): getattr(self.settings, name) for name in self.axes}
+
+    @property
     def label(self) -> str:
-        """In words: ``2 ranks, batched 16, float32, static, as given``."""
+        """In words: ``2 ranks, batched 16, float32, static, as given``, and what the grid's other axes have here."""
         asked = self.settings
-        batch = "" if asked.engine == "simple" else f" {asked.batch_size}"
+        engine = with_batch_size(asked.engine, asked.batch_size, is_short=True)
+        others = [FIELDS[name].in_words(getattr(asked, name)) for name in self.axes]
         ranks = f"{self.ranks} rank{'s' if self.ranks != 1 else ''}"
-        return f"{ranks}, {asked.engine}{batch}, {asked.dtype}, {asked.split}, {asked.order.replace('_', ' ')}"
+        return ", ".join((ranks, engine, asked.dtype, asked.schedule_label, *others))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +64,10 @@ class Grid:
         The engine ``simple``, which has none, appears once for each other choice.
     engines, dtypes, splits, orders : sequence of str
         As in ``Settings``.
+    axes : mapping of str to sequence
+        Any field of ``Settings``, or ``ranks``, to its values: ``{"max_new_tokens": (50, 100)}``. The
+        arguments above are short forms. Where a field has no effect, such as ``top_k`` at temperature
+        0, its values make one combination, with what ``base`` has.
     base : Settings
         All that is the same for all: model, new tokens, padding, whether to go on past the
         end of a text (``ignore_eos=True`` gives every prompt equal work).
@@ -57,7 +79,7 @@ class Grid:
     Raises
     ------
     InputError
-        A choice is empty, or a value cannot be used.
+        A choice is empty, an axis is no field, or a value cannot be used.
     """
 
     ranks: Sequence[int] = (1,)
@@ -66,13 +88,15 @@ class Grid:
     dtypes: Sequence[str] = ("auto",)
     splits: Sequence[str] = ("static",)
     orders: Sequence[str] = ("as_given",)
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict, hash=False)
     base: Settings = field(default_factory=lambda: Settings(ignore_eos=True))
     repeats: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in CHOICES:
-            object.__setattr__(self, name, _each_once(name, getattr(self, name)))
+        if not isinstance(self.base, Settings):
+            raise InputError(f"base must be Settings, not {self.base!r}; write base=Settings(max_new_tokens=20).")
+        self._take_short_forms()
         for count in self.ranks:
             if not _is_whole(count) or count < 1:
                 raise InputError(f"ranks must be whole numbers of at least 1, not {count!r}.")
@@ -84,22 +108,61 @@ class Grid:
             raise InputError(f"repeats must be a whole number of at least 1, not {self.repeats!r}.")
         if not _is_whole(self.seed):
             raise InputError(f"seed must be a whole number, not {self.seed!r}.")
-        if not isinstance(self.base, Settings):
-            raise InputError(f"base must be Settings, not {self.base!r}; write base=Settings(max_new_tokens=20).")
-        self.points()  # checks every value
+        self._check_values()
+        self._leave_single_values_to_base()
+        self.points()  # checks what goes together
+
+    def _take_short_forms(self) -> None:
+        """Give an axis that has an argument of its own to that argument."""
+        axes = _checked_axes(self.axes)
+        for name, argument in SHORT_FORMS.items():
+            if name in axes:
+                if getattr(self, argument) != _DEFAULTS[argument]:
+                    raise InputError(f"{name} is given twice: in axes, and as {argument}; leave one out.")
+                object.__setattr__(self, argument, axes.pop(name))
+            object.__setattr__(self, argument, _each_once(argument, getattr(self, argument)))
+        object.__setattr__(self, "axes", {name: _each_once(name, values) for name, values in axes.items()})
+
+    def _check_values(self) -> None:
+        for name, values in self.choices().items():
+            if name == "ranks":
+                continue
+            checked = tuple(FIELDS[name].values.checked(name, value) for value in values)
+            if name in self.axes:
+                object.__setattr__(self, "axes", {**self.axes, name: checked})
+
+    def _leave_single_values_to_base(self) -> None:
+        """An axis of one value is none: it is the same for all."""
+        single = {name: values[0] for name, values in self.axes.items() if len(values) == 1}
+        if single:
+            changes = {"engine": self.engines[0], **single}
+            object.__setattr__(self, "base", Settings.of(self.base, **changes))
+            object.__setattr__(self, "axes", {name: own for name, own in self.axes.items() if name not in single})
+
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """Every axis, by its field of ``Settings`` or ``ranks``, with its values; the last varies first."""
+        first, last = ("engine", "dtype", "split", "order"), ("batch_size", "ranks")
+        short = {name: tuple(getattr(self, argument)) for name, argument in SHORT_FORMS.items()}
+        others = {name: tuple(values) for name, values in self.axes.items()}
+        return {name: short[name] for name in first} | others | {name: short[name] for name in last}
 
     def points(self) -> list[Point]:
         """Every combination once, in the order of the choices."""
-        combinations = itertools.product(
-            self.engines, self.dtypes, self.splits, self.orders, self.batch_sizes, self.ranks
-        )
+        choices = self.choices()
         found: dict[Point, None] = {}
-        for engine, dtype, split, order, batch_size, ranks in combinations:
-            settings = Settings.of(
-                self.base, engine=engine, dtype=dtype, split=split, order=order, batch_size=batch_size
-            )
-            found[Point(ranks, Settings.of(settings, batch_size=settings.prompts_a_batch))] = None
+        for values in itertools.product(*choices.values()):
+            chosen = dict(zip(choices, values, strict=True))
+            ranks = chosen.pop("ranks")
+            found[Point(ranks, self._settings(chosen), tuple(self.axes))] = None
         return list(found)
+
+    def _settings(self, chosen: Mapping[str, Any]) -> Settings:
+        """The base with what is chosen, as far as it has an effect."""
+        always = {name: value for name, value in chosen.items() if FIELDS[name].always_applies}
+        asked = Settings.of(self.base, **always)
+        applying = {name: value for name, value in chosen.items() if FIELDS[name].why_not(asked) is None}
+        asked = Settings.of(self.base, **applying)
+        return Settings.of(asked, batch_size=asked.prompts_a_batch)
 
     def plan(self) -> list[tuple[Point, int]]:
         """What to measure in which order: each point with the number of its repeat, from 0 on.
@@ -120,17 +183,26 @@ class Grid:
 
         Repeats do not count, and of ``base`` only what the choices leave as it is.
         """
-        own, theirs = self._fields(), other._fields()
+        own, theirs = dict(self._fields()), dict(other._fields())
         return {name: (own[name], theirs[name]) for name in own if own[name] != theirs[name]}
 
-    def _fields(self) -> dict[str, Any]:
-        base = {name: value for name, value in dataclasses.asdict(self.base).items() if name not in CHOSEN}
-        base["seed of the draws"] = base.pop("seed")
-        return {name: getattr(self, name) for name in (*CHOICES, "seed")} | base
+    def _fields(self) -> Iterator[tuple[str, Any]]:
+        """What is measured, by the names in which people give it: an axis' values, else the one value of all."""
+        choices = self.choices()
+        for name in SHORT_FORMS:
+            yield SHORT_FORMS[name], choices[name]
+        yield "seed", self.seed
+        for name in FIELDS:
+            if name not in SHORT_FORMS:
+                called = "seed of the draws" if name == "seed" else name
+                yield called, choices.get(name, getattr(self.base, name))
 
     def to_dict(self) -> dict[str, Any]:
         """The grid as plain dicts, lists, strings and numbers."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        if not self.axes:
+            del data["axes"]  # as older files have it
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Grid:
@@ -144,9 +216,7 @@ class Grid:
         return cls(**{**data, "base": Settings(**data["base"])})
 
 
-CHOICES = ("ranks", "batch_sizes", "engines", "dtypes", "splits", "orders")
-CHOSEN = ("batch_size", "engine", "dtype", "split", "order")
-"""The settings that a grid's choices take the place of."""
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Grid)}
 
 
 def whole_numbers(text: str, what: str) -> tuple[int, ...]:
@@ -161,6 +231,15 @@ def whole_numbers(text: str, what: str) -> tuple[int, ...]:
     if not parts or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise InputError(f"{what} takes whole numbers of at least 1, separated by commas, not {text!r}.")
     return tuple(int(part) for part in parts)
+
+
+def _checked_axes(axes: Any) -> dict[str, Any]:
+    if not isinstance(axes, Mapping):
+        raise InputError(f'axes must map fields to their values, not {axes!r}; write axes={{"seed": (0, 1)}}.')
+    for name in axes:
+        if name not in FIELDS and name != "ranks":
+            raise InputError(f"there is no axis {name!r}; the axes are ranks, {', '.join(FIELDS)}.")
+    return dict(axes)
 
 
 def _each_once(name: str, values: Any) -> tuple[Any, ...]:

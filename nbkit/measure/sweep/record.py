@@ -99,7 +99,8 @@ class Sweep:
                     "engine": runs[0].engine_label,
                     "batch size": point.settings.prompts_a_batch,
                     "dtype": runs[0].summary()["dtype"],
-                    "schedule": runs[0].summary()["schedule"],
+                    "schedule": point.settings.schedule_label,
+                    **point.others,
                     "repeats": len(runs),
                     "wall s": round(statistics.median(walls), 2),
                     "lowest s": round(min(walls), 2),
@@ -165,7 +166,8 @@ class Sweep:
         measurements = []
         for each in data["measurements"]:
             run = Run.from_dict({**each["run"], "prompts": prompts})
-            measurements.append(Measurement(Point(each["ranks"], run.settings), each["repeat"], run))
+            point = Point(each["ranks"], run.settings, tuple(grid.axes))
+            measurements.append(Measurement(point, each["repeat"], run))
         _check_planned(grid, measurements)
         points = grid.points()
         failures = [Failure(points[each["place"]], each["repeat"], each["message"]) for each in data["failures"]]
@@ -216,6 +218,7 @@ def _row(measurement: Measurement) -> dict[str, Any]:
         "ranks": measurement.point.ranks,
         "idle ranks": run.idle_ranks,
         "repeat": measurement.repeat,
+        **measurement.point.others,
         **run.summary(),
         "computed tokens/s": round(run.computed_tokens_per_second, 1),
     }

@@ -26,7 +26,7 @@ WARM_UP_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SweepStep:
     """What a sweep is about to do or has done; ``job`` is the run under way, ``remaining_s`` an estimate, if any."""
 
     kind: Literal["warming up", "measuring", "measured", "failed"]
@@ -80,7 +80,7 @@ class SweepRunner:
         if job is not None:
             job.cancel()
 
-    def steps(self) -> Generator[Step, None, None]:
+    def steps(self) -> Generator[SweepStep, None, None]:
         """Measure, step by step; to be iterated to its end. Given up before, it cancels the run under way.
 
         Each run is warmed up by a batch a rank of a few tokens. A run that fails is
@@ -106,7 +106,7 @@ class SweepRunner:
             if self._is_unsaved:
                 self._save()
 
-    def _measure(self, point: Point, repeat: int) -> Iterator[Step]:
+    def _measure(self, point: Point, repeat: int) -> Iterator[SweepStep]:
         began = time.monotonic()
         self._sweep.failures = [f for f in self._sweep.failures if (f.point, f.repeat) != (point, repeat)]
         tokens = min(WARM_UP_TOKENS, point.settings.max_new_tokens)
@@ -141,7 +141,7 @@ class SweepRunner:
         repeat: int,
         prompts: Sequence[str | Conversation],
         settings: Settings,
-    ) -> Step:
+    ) -> SweepStep:
         if self._stopping.is_set():
             raise JobCancelled
         self._job = self._workers.submit_generate(prompts, settings, ranks=point.ranks)
@@ -158,12 +158,12 @@ class SweepRunner:
 
     def _step(
         self, kind: Literal["warming up", "measuring", "measured", "failed"], point: Point, repeat: int
-    ) -> Step:
+    ) -> SweepStep:
         total = len(self._sweep.grid.plan())
         left = self._sweep.left
         overhead_s = statistics.mean(self._overheads_s) if self._overheads_s else 0.0
         remaining = remaining_s(self._sweep, overhead_s)
-        return Step(kind, point, repeat, self._job, self._sweep, total - len(left), total, remaining)
+        return SweepStep(kind, point, repeat, self._job, self._sweep, total - len(left), total, remaining)
 
     def _save(self) -> None:
         if self._path is not None:
@@ -175,8 +175,8 @@ def remaining_s(sweep: Sweep, overhead_s: float = 0.0) -> float | None:
     """An estimate of the seconds that a sweep still takes; None before its first measurement.
 
     Of each point its own median wall time, else that of the point that is most like it: of the same
-    engine, if there is one, with the nearest number of sequences at a time. ``overhead_s`` is what
-    every run costs beside its wall time.
+    engine, if there is one, on the most of the grid's other axes alike, with the nearest number of
+    sequences at a time. ``overhead_s`` is what every run costs beside its wall time.
     """
     walls: dict[Point, list[float]] = {}
     for measurement in sweep.measurements:
@@ -184,8 +184,10 @@ def remaining_s(sweep: Sweep, overhead_s: float = 0.0) -> float | None:
     if not walls:
         return None
 
-    def unlikeness(one: Point, other: Point) -> tuple[bool, float]:
-        return one.settings.engine != other.settings.engine, abs(math.log2(one.sequences / other.sequences))
+    def unlikeness(one: Point, other: Point) -> tuple[bool, int, float]:
+        differing = sum(one.others[name] != value for name, value in other.others.items())
+        sequences = abs(math.log2(one.sequences / other.sequences))
+        return one.settings.engine != other.settings.engine, differing, sequences
 
     nearest = (min(walls, key=partial(unlikeness, point)) for point, _ in sweep.left)
     return sum(statistics.median(walls[point]) + overhead_s for point in nearest)

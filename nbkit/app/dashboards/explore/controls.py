@@ -1,91 +1,55 @@
-"""The explore dashboard's controls: the fields of Settings, each with its unit and a line that explains it."""
+"""The explore dashboard's controls: the fields of Settings, each with a line that explains it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import ipywidgets
 
-from nbkit.app.dashboards.explore.more_controls import SIMPLE_TAKES_ONE, MoreControls
-from nbkit.app.dashboards.parts.field import Field, dropdown
+from nbkit.app.dashboards.explore.more_controls import MoreControls
+from nbkit.app.dashboards.parts.field import Field
 from nbkit.app.dashboards.parts.panel import control_grid
-from nbkit.app.dashboards.parts.workers_control import CONTROL, LABEL_WIDTH, slider
-from nbkit.app.doctor import engine_label, how_to_get_engine
-from nbkit.models import EMBEDDED
-from nbkit.records.settings import ARTICLE, AUTO, DTYPES, ENGINES, ORDERS, SPLITS, Settings
+from nbkit.app.dashboards.parts.setting_control import SettingControl
+from nbkit.app.doctor import how_to_get_engine
+from nbkit.records.engine_spec import ENGINES
+from nbkit.records.settings import FIELDS, Settings
 
-MOST_NEW_TOKENS = 400
-MOST_BATCH_SIZE = 128
-AUTO_CHOOSES = "auto: as many as fit. Untick to choose."
-ABOUT_ENGINES = {
-    "simple": "One prompt at a time.",
-    "batched": "A batch of prompts at a time, padded.",
-    "compiled": "Prompts join as others end; nbkit's own fast steps.",
-    "continuous": "Prompts join as others end, in transformers.",
-    "vllm": "Prompts join as others end, in vLLM.",
-    "openvino": "Prompts join as others end, in OpenVINO.",
-}
+FIRST = ("engine", "batch_size", "max_new_tokens", "model", "dtype", "split", "order")
+"""What is seen at first, in this order; the number of workers comes after the engine."""
 
 
 class Controls:
     """Widgets that become ``Settings``; ``on_change`` is called when one has a new value."""
 
     def __init__(self, settings: Settings, workers: ipywidgets.IntSlider, on_change: Callable[[], None]) -> None:
-        size = settings.batch_size
-        self._engine = dropdown("engine", [(engine_label(name), name) for name in ENGINES], settings.engine)
-        self._batch_size = slider(
-            "batch size", size if isinstance(size, int) else ARTICLE["batch_size"], MOST_BATCH_SIZE
-        )
-        self._auto = ipywidgets.Checkbox(
-            description=AUTO,
-            value=size == AUTO,
-            indent=False,
-            tooltip="As many as fit into memory, dealt evenly",
-            layout={"width": "64px", "flex": "0 0 auto"},
-        )
-        self._max_new_tokens = slider("new tokens", settings.max_new_tokens, MOST_NEW_TOKENS)
-        self._model = ipywidgets.Combobox(
-            description="model",
-            options=EMBEDDED,
-            value=settings.model,
-            ensure_option=False,
-            style=LABEL_WIDTH,
-            layout=CONTROL,
-            continuous_update=False,
-        )
-        self._dtype = dropdown("dtype", DTYPES, settings.dtype)
-        self._split = dropdown("split", SPLITS, settings.split)
-        self._order = dropdown("order", ORDERS, settings.order)
-        self._more = MoreControls(settings, lambda: self._engine.value)
-        self._first = [
-            Field(self._engine, self._about_engine),
-            Field(workers, "Processes, each on a GPU or on CPU cores."),
-            Field(self._batch_size, "Prompts side by side on a worker.", self._why_no_batch_size, self._auto),
-            Field(self._max_new_tokens, "Tokens, at most, for one prompt."),
-            Field(self._model, "A short name, a hub id or a folder."),
-            Field(self._dtype, "Precision; auto: bfloat16 on GPUs, float32 on CPUs."),
-            Field(self._split, "Equal shares at the start, or the next when free."),
-            Field(self._order, "Prompts as given, or the longest first."),
-        ]
-        self.widget = ipywidgets.VBox([control_grid([field.widget for field in self._first]), self._more.widget])
-        for control in (self._engine, self._auto):
-            control.observe(lambda _: self._show_what_applies(), "value")
-        for control in (self._auto, *(field.control for field in self.fields)):
-            control.observe(lambda _: on_change(), "value")
+        self._controls = {name: SettingControl(name, getattr(settings, name)) for name in FIELDS}
+        fields = {name: self._field(name) for name in (*FIRST, *(name for name in FIELDS if name not in FIRST))}
+        more = [name for name in fields if name not in FIRST]
+        self._more = MoreControls([fields[name] for name in more], lambda: self._values(more))
+        self.fields = list(fields.values())
+        """Every control but the workers' with its line."""
+        first = [fields[name].widget for name in FIRST]
+        how_many = Field(workers, "Processes, each on a GPU or on CPU cores.")
+        self.widget = ipywidgets.VBox([control_grid([first[0], how_many.widget, *first[1:]]), self._more.widget])
+        boxes = [control.word_box for control in self._controls.values() if control.word_box]
+        for widget in (*(control.widget for control in self._controls.values()), *boxes):
+            widget.observe(lambda _: self._show_what_applies(), "value")
+            widget.observe(lambda _: on_change(), "value")
+        workers.observe(lambda _: on_change(), "value")
         self._show_what_applies()
 
-    @property
-    def fields(self) -> list[Field]:
-        """Every control with its line."""
-        return [*self._first, *self._more.fields]
+    def control(self, name: str) -> SettingControl:
+        """The control for a field of ``Settings``."""
+        return self._controls[name]
 
     @property
     def model(self) -> str:
-        return self._model.value  # type: ignore[no-any-return]
+        return self._controls["model"].value  # type: ignore[no-any-return]
 
     def on_model(self, act: Callable[[], None]) -> None:
         """Call ``act`` when another model is named."""
-        self._model.observe(lambda _: act(), "value")
+        self._controls["model"].widget.observe(lambda _: act(), "value")
 
     def settings(self) -> Settings:
         """What the controls ask for.
@@ -95,29 +59,36 @@ class Controls:
         InputError
             A control has a value that cannot be used.
         """
-        return Settings(
-            model=self._model.value,
-            engine=self._engine.value,
-            batch_size=AUTO if self._auto.value else self._batch_size.value,
-            max_new_tokens=self._max_new_tokens.value,
-            dtype=self._dtype.value,
-            split=self._split.value,
-            order=self._order.value,
-            **self._more.values(),
+        return Settings(**self._values(FIELDS))
+
+    def _values(self, names: Iterable[str]) -> dict[str, Any]:
+        values = {name: self._controls[name].value for name in names}
+        if "quantization" in values and self._why_not("quantization"):
+            # Off, it keeps what was chosen for an engine that has it.
+            values["quantization"] = Settings().quantization
+        return values
+
+    def _field(self, name: str) -> Field:
+        control = self._controls[name]
+        explanation: str | Callable[[], str] = self._about_engine if name == "engine" else control.line
+        return Field(
+            control.widget, explanation, lambda: self._why_not(name) or control.why_off, beside=control.word_box
         )
 
-    def _about_engine(self) -> str:
-        engine = self._engine.value
-        how = how_to_get_engine(engine)
-        return ABOUT_ENGINES[engine] if how is None else f"To install: {how}"
+    def _why_not(self, name: str) -> str | None:
+        """Why a field has no effect, by those that always have one; the name of a model decides nothing."""
+        deciding = [each for each, info in FIELDS.items() if info.always_applies and each != "model"]
+        return FIELDS[name].why_not(Settings(**{each: self._controls[each].value for each in deciding}))
 
-    def _why_no_batch_size(self) -> str | None:
-        if self._engine.value == "simple":
-            return SIMPLE_TAKES_ONE
-        return AUTO_CHOOSES if self._auto.value else None
+    def _about_engine(self) -> str:
+        engine = self._controls["engine"].value
+        how = how_to_get_engine(engine)
+        return ENGINES[engine].about if how is None else f"To install: {how}"
 
     def _show_what_applies(self) -> None:
-        self._auto.disabled = self._engine.value == "simple"
-        for field in self._first:
+        for name, control in self._controls.items():
+            if control.word_box:
+                control.word_box.disabled = self._why_not(name) is not None
+        for field in self.fields:
             field.show_whether_it_applies()
-        self._more.show_what_applies()
+        self._more.name_what_is_unusual()

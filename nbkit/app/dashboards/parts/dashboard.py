@@ -34,6 +34,16 @@ class Dashboard:
         self.widget = ipywidgets.VBox()
         self.widget.add_class("nbkit")
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that the dashboard has started goes on or waits: its workers at first, then its runs."""
+        return self._background.is_busy
+
+    @property
+    def status(self) -> str:
+        """What the dashboard says of what goes on, or of what went wrong."""
+        return self._status.said
+
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.widget._repr_mimebundle_(**options)
 

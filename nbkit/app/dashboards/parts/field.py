@@ -65,6 +65,19 @@ def dropdown(description: str, options: Sequence[str | tuple[str, str]], value: 
     )
 
 
+def named(description: str, options: Sequence[str], value: str) -> ipywidgets.Combobox:
+    """A name to type, with some to choose from; told when it is left."""
+    return ipywidgets.Combobox(
+        description=description,
+        options=options,
+        value=value,
+        ensure_option=False,
+        style=LABEL_WIDTH,
+        layout=CONTROL,
+        continuous_update=False,
+    )
+
+
 def checkbox(description: str, value: bool) -> ipywidgets.Checkbox:
     """A yes or no, its box where the other controls begin."""
     return ipywidgets.Checkbox(description=description, value=value, style=LABEL_WIDTH, layout=CONTROL)

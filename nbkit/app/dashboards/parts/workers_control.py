@@ -103,11 +103,16 @@ class WorkersControl:
 class StatusLine(ipywidgets.HTML):  # type: ignore[misc]
     """One line: what goes on, or what went wrong. Text is shown as text, never as markup."""
 
+    said = ""
+    """What stands there, as plain text."""
+
     def say(self, text: str) -> None:
+        self.said = text
         self.value = f"<div class='nbkit-status' role='status' dir='auto'>{html.escape(text)}</div>"
 
     def say_error(self, error: BaseException) -> None:
-        self.value = f"<div class='nbkit-problem' role='alert'>{html.escape(in_words(error))}</div>"
+        self.said = in_words(error)
+        self.value = f"<div class='nbkit-problem' role='alert'>{html.escape(self.said)}</div>"
 
 
 def slider(description: str, value: int, most: int) -> ipywidgets.IntSlider:

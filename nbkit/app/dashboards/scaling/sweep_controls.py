@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ipywidgets
 
 from nbkit.app.dashboards.parts.panel import control_grid
+from nbkit.app.dashboards.parts.setting_control import SettingControl
 from nbkit.app.dashboards.parts.workers_control import CONTROL, LABEL_WIDTH, slider
 from nbkit.app.doctor import engine_label
 from nbkit.measure.sweep import Grid, Sweep, whole_numbers
-from nbkit.models import EMBEDDED
 from nbkit.prompts import first_lines
 from nbkit.records.request import Conversation
-from nbkit.records.settings import DTYPES, ENGINES, ORDERS, SPLITS, Settings
+from nbkit.records.setting_fields import with_spaces
+from nbkit.records.setting_values import Choice
+from nbkit.records.settings import FIELDS, Settings
 
 MOST_PROMPTS = 200
-MOST_NEW_TOKENS = 200
 MOST_REPEATS = 10
+TICKED = ("engine", "dtype", "split", "order")
+FOR_ALL = ("model", "max_new_tokens")
+FIRST = Settings(max_new_tokens=20, ignore_eos=True)
+"""What a first sweep is made with: equal work for every prompt, and little of it."""
 
 
 class SweepControls:
@@ -26,32 +32,28 @@ class SweepControls:
 
     def __init__(self, sweep: Sweep | None = None) -> None:
         self._prompts_given: list[str | Conversation] | None = None
+        self._axes: dict[str, Sequence[Any]] = {}
         self._ranks = _text("ranks")
-        self._batch_sizes = _text("batch sizes")
-        self._engines = _Ticks("engines", ENGINES, engine_label)
-        self._dtypes = _Ticks("dtypes", DTYPES)
-        self._splits = _Ticks("splits", SPLITS)
-        self._orders = _Ticks("orders", ORDERS)
-        self._model = ipywidgets.Combobox(
-            description="model", options=EMBEDDED, ensure_option=False, style=LABEL_WIDTH, layout=CONTROL
-        )
+        self._batch_sizes = _text(f"{FIELDS['batch_size'].label}s")
+        self._ticks = {name: _ticks(name) for name in TICKED}
+        self._model, self._new_tokens = (SettingControl(name, getattr(FIRST, name)).widget for name in FOR_ALL)
         self._prompts = slider("prompts", 20, MOST_PROMPTS)
-        self._new_tokens = slider("new tokens", 20, MOST_NEW_TOKENS)
         self._repeats = slider("repeats", 2, MOST_REPEATS)
         notes = {
             self._ranks: "How many work, of those started; with commas.",
-            self._batch_sizes: "Prompts side by side on a rank; with commas.",
+            self._batch_sizes: FIELDS["batch_size"].line("with commas"),
             self._prompts: "The ten first lines, repeated.",
-            self._new_tokens: "Tokens for each prompt: equal work.",
+            self._new_tokens: FIELDS["max_new_tokens"].line("equal work"),
             self._repeats: "Every setting so often, in shuffled order.",
-            self._model: "A short name, a hub id or a folder.",
+            self._model: FIELDS["model"].line(),
         }
-        ticks = (self._engines, self._dtypes, self._splits, self._orders)
         noted = [_with_note(widget, note) for widget, note in notes.items()]
-        self.widget = control_grid([*noted, *(tick.widget for tick in ticks)])
+        self.widget = control_grid([*noted, *(ticks.widget for ticks in self._ticks.values())])
         self.suggest(most_ranks=2)
-        # Prompts that a sweep brought along stay until another number is asked for.
+        # What a sweep brought along stays until something else is asked for.
         self._prompts.observe(lambda _: self._forget_prompts(), "value")
+        for name, control in zip(FOR_ALL, (self._model, self._new_tokens), strict=True):
+            control.observe(lambda _, name=name: self._axes.pop(name, None), "value")
         if sweep is not None:
             self.show(sweep)
 
@@ -66,19 +68,16 @@ class SweepControls:
         self._prompts_given = list(sweep.prompts)
 
     def _show_grid(self, grid: Grid) -> None:
-        self._base, self._seed = grid.base, grid.seed
         self._ranks.value = ",".join(map(str, grid.ranks))
         self._batch_sizes.value = ",".join(map(str, grid.batch_sizes))
-        for ticks, chosen in (
-            (self._engines, grid.engines),
-            (self._dtypes, grid.dtypes),
-            (self._splits, grid.splits),
-            (self._orders, grid.orders),
-        ):
-            ticks.choose(chosen)
+        choices = grid.choices()
+        for name, ticks in self._ticks.items():
+            ticks.choose(choices[name])
         self._model.value = grid.base.model
         _set_slider(self._new_tokens, grid.base.max_new_tokens)
         _set_slider(self._repeats, grid.repeats)
+        # At last, as the controls moved above let go of axes of their own.
+        self._base, self._seed, self._axes = grid.base, grid.seed, dict(grid.axes)
 
     def grid(self) -> Grid:
         """The grid that the controls ask for.
@@ -91,10 +90,8 @@ class SweepControls:
         return Grid(
             ranks=whole_numbers(self._ranks.value, "ranks"),
             batch_sizes=whole_numbers(self._batch_sizes.value, "batch sizes"),
-            engines=self._engines.chosen,
-            dtypes=self._dtypes.chosen,
-            splits=self._splits.chosen,
-            orders=self._orders.chosen,
+            **{f"{name}s": ticks.chosen for name, ticks in self._ticks.items()},
+            axes=self._axes,
             base=Settings.of(self._base, model=self._model.value, max_new_tokens=self._new_tokens.value),
             repeats=self._repeats.value,
             seed=self._seed,
@@ -108,16 +105,10 @@ class SweepControls:
         self._prompts_given = None
 
 
-def _without_underscores(name: str) -> str:
-    return name.replace("_", " ")
-
-
 class _Ticks:
     """A line of boxes, of which any number may be ticked."""
 
-    def __init__(
-        self, description: str, options: Sequence[str], in_words: Callable[[str], str] = _without_underscores
-    ) -> None:
+    def __init__(self, description: str, options: Sequence[str], in_words: Callable[[str], str]) -> None:
         self._boxes = {
             option: ipywidgets.Checkbox(description=in_words(option), indent=False, layout={"width": "auto"})
             for option in options
@@ -139,12 +130,19 @@ class _Ticks:
         return tuple(option for option, box in self._boxes.items() if box.value)
 
 
+def _ticks(name: str) -> _Ticks:
+    """A box for each choice of a field."""
+    info = FIELDS[name]
+    assert isinstance(info.values, Choice)
+    return _Ticks(f"{info.label}s", info.values.names, engine_label if name == "engine" else with_spaces)
+
+
 def _first_grid(most_ranks: int) -> Grid:
     counts = tuple(2**k for k in range(most_ranks.bit_length()) if 2**k <= most_ranks)
     return Grid(
         ranks=tuple(sorted({*counts, most_ranks})),
         batch_sizes=(1, 4, 16),
-        base=Settings(max_new_tokens=20, ignore_eos=True),
+        base=FIRST,
         repeats=2,
     )
 
