@@ -1,4 +1,7 @@
-"""Attention masks of prompts that are computed at once, and of decode steps over a cache with a slot a sequence."""
+"""Attention masks of prompts that are computed at once, and of decode steps over a cache with a slot a sequence.
+
+A model whose layers attend in other ways than these masks tell is refused.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,28 @@ from typing import Any
 
 import torch
 
-from nbkit.engines.attention_kinds import FULL, SLIDING
+from nbkit.engines.transformers_private import attention_of, has_common_attention
+from nbkit.errors import InputError
+from nbkit.models import LoadedModel
+
+FULL, SLIDING = "full_attention", "sliding_attention"
 
 MASKS_BY_ITSELF = ("sdpa",)
 """Implementations of attention that take no mask for a causal one; the others, eager ones first, for none at all."""
+
+
+def check_attention(loaded: LoadedModel) -> None:
+    """Refuse a model whose layers an engine with a KV cache of its own cannot serve.
+
+    Raises
+    ------
+    InputError
+        It has other layers than full and sliding attention, or no common attention interface.
+    """
+    kinds = set(getattr(loaded.config.get_text_config(), "layer_types", None) or ()) - {FULL, SLIDING}
+    if kinds or not has_common_attention(loaded.model):
+        found = f"has layers of {', '.join(sorted(kinds))}" if kinds else "computes attention in a way of its own"
+        raise InputError(f"it knows full and sliding attention only, and {type(loaded.model).__name__} {found}.")
 
 
 class AttentionMasks:
@@ -29,7 +50,7 @@ class AttentionMasks:
         kinds = getattr(config, "layer_types", None)
         self._by_layer = SLIDING in (kinds or ())
         self._window = config.sliding_window if self._by_layer or (kinds is None and _has_window(model)) else None
-        self._masks_by_itself = config._attn_implementation in MASKS_BY_ITSELF
+        self._masks_by_itself = attention_of(model) in MASKS_BY_ITSELF
         self._dtype = dtype
         self._device = device
 

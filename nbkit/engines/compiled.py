@@ -9,24 +9,24 @@ packed for the matrix library, because there the products are what takes long.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch._dynamo.exc import TorchDynamoException
 
-from nbkit.engines.attention_kinds import check_attention
-from nbkit.engines.attention_masks import AttentionMasks
+from nbkit.engines.attention_masks import AttentionMasks, check_attention
 from nbkit.engines.captured_step import CapturedStep
 from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.in_flight import Finished, Step
-from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
+from nbkit.engines.packed_linear import PackedLinear, can_pack
 from nbkit.engines.quantized_linear import quantized_copy
 from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.engines.shared_copy import with_linear_layers
 from nbkit.engines.slot_cache import SlotCache
+from nbkit.files.machine import speaks_for_all
 from nbkit.models import LoadedModel
+from nbkit.models.torch_private import compiler_errors
 from nbkit.records.settings import Settings
 
 PREFILL_POSITIONS = 4096
@@ -37,7 +37,7 @@ LIKE_LENGTH = 0.75
 
 
 @dataclass(eq=False)
-class _Sequence:
+class _SlotSequence:
     """A sequence in a slot: ``position`` is where its last token goes in the cache."""
 
     index: int
@@ -50,7 +50,7 @@ class _Sequence:
 class _Launched:
     """A step that has begun: of ``sequences`` (n) the tokens chosen (n,), at ``positions`` (n,); on the device."""
 
-    def __init__(self, sequences: list[_Sequence], chosen: torch.Tensor, positions: torch.Tensor) -> None:
+    def __init__(self, sequences: list[_SlotSequence], chosen: torch.Tensor, positions: torch.Tensor) -> None:
         self.sequences = sequences
         self.chosen = chosen
         self.positions = positions
@@ -94,7 +94,7 @@ class CompiledPool:
         self._chooser = chooser
         self._end = SequenceEnd(settings, loaded)
         self._joining: list[tuple[int, list[int]]] = []
-        self._active: list[_Sequence] = []
+        self._active: list[_SlotSequence] = []
         self._cache: SlotCache | None = None
         self._captured: CapturedStep | None = None
         self._ahead: _Launched | None = None
@@ -146,7 +146,7 @@ class CompiledPool:
             use_cache=True,
             **{self._cache_name: cache.for_model},
         )
-        self._active += [_Sequence(index, tokens, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
+        self._active += [_SlotSequence(index, tokens, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
         del self._joining[: len(joining)]
 
     def _decode(self) -> Step:
@@ -213,7 +213,7 @@ class CompiledPool:
             self._captured = CapturedStep(self._forward, self._cache.slots, self._cache.positions, self._device)
         try:
             logits, compile_s = self._captured(tokens, positions, length)
-        except TorchDynamoException as error:
+        except compiler_errors() as error:
             if self._decoder is self._model:
                 raise
             _say(f"torch.compile does not work here, and steps take longer: {str(error).splitlines()[0]}")
@@ -275,8 +275,8 @@ def prepared_model(loaded: LoadedModel, quantization: str) -> Any:
 
 
 def _say(sentence: str) -> None:
-    """Print on one of a machine's ranks."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    """Print on one of a job's ranks."""
+    if speaks_for_all():
         print(sentence)
 
 

@@ -8,7 +8,6 @@ what it does in one round, so that an error or a cancel comes within a step.
 from __future__ import annotations
 
 import dataclasses
-import queue
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +17,14 @@ from typing import Any
 import torch
 import transformers
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
-from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessorList
 from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
 
-from nbkit.engines.attention_kinds import check_attention
+from nbkit.engines import transformers_private
+from nbkit.engines.attention_masks import check_attention
 from nbkit.engines.in_flight import Finished, Step
-from nbkit.engines.model_twin import twin_of
 from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.engines.shared_copy import shared_copy
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records.settings import Settings
@@ -50,7 +49,7 @@ _OPTIONS = {option.name for option in dataclasses.fields(ContinuousBatchingConfi
 
 
 @dataclass
-class _Sequence:
+class _PagedSequence:
     """A sequence under way: ``carried`` of its new tokens came before the cache was last made anew."""
 
     index: int
@@ -80,8 +79,8 @@ class ContinuousPool:
         self._model = _paged_model(loaded)
         self._chooser = chooser
         self._end = SequenceEnd(settings, loaded)
-        self._sequences: dict[int, _Sequence] = {}
-        self._joining: list[_Sequence] = []
+        self._sequences: dict[int, _PagedSequence] = {}
+        self._joining: list[_PagedSequence] = []
         self._batching: _Batching | None = None
         self.capacity = capacity
 
@@ -90,7 +89,7 @@ class ContinuousPool:
         return sum(len(sequence.tokens) for sequence in self._sequences.values())
 
     def add(self, index: int, tokens: list[int]) -> None:
-        sequence = _Sequence(index, tokens)
+        sequence = _PagedSequence(index, tokens)
         self._sequences[index] = sequence
         self._joining.append(sequence)
 
@@ -172,9 +171,7 @@ class _Batching:
                 GenerationConfig(do_sample=False, eos_token_id=self._eos, max_new_tokens=self._most),
                 config,
             )
-            if draws is not None:
-                self._manager.logit_processor = draws
-            self._processor = self._manager._create_batch_processor()
+            self._processor = transformers_private.batch_processor(self._manager, draws)
 
     def warm_up(self) -> float:
         """Capture CUDA graphs, where there are any; the seconds it took."""
@@ -197,25 +194,19 @@ class _Batching:
         self._manager.cancel_request(str(index))
 
     def step(self) -> Iterator[tuple[int, list[int], bool]]:
-        """One step. Of each that got a token: its place, its new tokens since it joined here, whether it is over."""
-        if not self._processor.prepare_next_batch():
+        """One step. Of each that got a token: its index, its new tokens since it joined here, whether it is over."""
+        if not transformers_private.step(self._processor, self._model):
             raise RuntimeError("transformers' continuous batching scheduled none of the sequences under way.")
-        self._processor._generation_step(self._model)
-        self._processor.update_batch()
-        while True:
-            try:
-                output = self._manager.output_router.output_queue.get_nowait()
-            except queue.Empty:
-                return
+        for output in transformers_private.new_outputs(self._manager):
             if output.error is not None:
                 raise RuntimeError(f"transformers' continuous batching failed on a prompt: {output.error}")
             yield int(output.request_id), output.generated_tokens, output.is_finished()
 
 
-class _Draws(ContinuousBatchingLogitsProcessorList):  # type: ignore[misc]
+class _Draws(transformers_private.continuous_logits_processors()):  # type: ignore[misc]
     """Gives continuous batching the choice of a ``NextTokens``: every other token's logit is minus infinity."""
 
-    def __init__(self, chooser: NextTokens, sequences: Mapping[int, _Sequence]) -> None:
+    def __init__(self, chooser: NextTokens, sequences: Mapping[int, _PagedSequence]) -> None:
         super().__init__(LogitsProcessorList())
         self.do_processing = True
         self._chooser = chooser
@@ -265,25 +256,24 @@ def _config(model: Any, sequences: int, positions: int, is_plain: bool) -> Conti
 
 
 def _paged_model(loaded: LoadedModel) -> Any:
-    """A twin of the model that shares its parameters, with the attention that continuous batching needs; made once.
-
-    The model itself stays as it is: other engines compute with it.
-    """
+    """A shared copy of the model, with the attention that continuous batching needs; made once."""
     if "continuous" not in loaded.prepared:
-        twin = twin_of(loaded.model)
-        attention = _flash_attention(loaded) or twin.config._attn_implementation
+        paged = shared_copy(loaded.model)
+        usual = transformers_private.attention_of(paged)
+        attention = _flash_attention(loaded) or usual
         # Where there is no such option, transformers would look for flash attention on the hub, but for this name.
         if attention == "eager" or "auto_switch_to_flash" not in _OPTIONS:
             attention = f"paged|{attention}"
-        if attention != twin.config._attn_implementation:
-            twin.set_attn_implementation(attention)
-        loaded.prepared["continuous"] = twin
+        if attention != usual:
+            paged.set_attn_implementation(attention)
+        loaded.prepared["continuous"] = paged
     return loaded.prepared["continuous"]
 
 
 def _flash_attention(loaded: LoadedModel) -> str | None:
     """The flash attention that is installed and can be used."""
-    if loaded.device.type != "cuda" or loaded.dtype == "float32" or not loaded.model._supports_flash_attn:
+    is_for_it = loaded.device.type == "cuda" and loaded.dtype != "float32"
+    if not (is_for_it and transformers_private.takes_flash_attention(loaded.model)):
         return None
     if is_flash_attn_3_available():
         return "flash_attention_3"

@@ -33,11 +33,12 @@ from transformers import (
 
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
+from nbkit.records.engine_spec import ENGINES
 from nbkit.records.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class _Sequence:
+class _RuledSequence:
     """What a rule may depend on: the prompt's ids (1, n), what ends it, and the most it may become."""
 
     prompt: torch.Tensor
@@ -60,7 +61,7 @@ class _Sequence:
         return self.length if self.length > 1 or not self.forces_bos else self.length + 1
 
 
-Make = Callable[[Any, _Sequence], LogitsProcessor]
+Make = Callable[[Any, _RuledSequence], LogitsProcessor]
 
 # In the order in which transformers' generate applies them (GenerationMixin._get_logits_processor, 5.24).
 _RULES: dict[str, Make] = {
@@ -124,13 +125,6 @@ REFUSED = ("guidance_scale", "constraints", "force_words_ids")
 """What changes the text and no engine of nbkit does."""
 
 
-LIBRARIES_KEEP = {
-    "vllm": ("repetition_penalty", "min_new_tokens"),
-    "openvino": ("repetition_penalty", "min_new_tokens"),
-}
-"""Rules that other libraries keep, too, in the same way; tests compare the texts."""
-
-
 class GenerationRules:
     """The rules of one model, for sequences that begin, grow and end.
 
@@ -185,7 +179,7 @@ class GenerationRules:
         row : torch.Tensor
             Shape (1, vocabulary).
         index : int
-            The prompt's place: its rules are kept until ``forget``.
+            The prompt's index: its rules are kept until ``forget``.
         prompt, new : sequence of int
             The prompt's ids and the tokens generated so far.
         """
@@ -200,7 +194,7 @@ class GenerationRules:
 
     def _processors(self, prompt: torch.Tensor) -> LogitsProcessorList:
         forces_bos = "forced_bos_token_id" in self._kept
-        own = _Sequence(prompt, self._eos, self._max_new_tokens, self._vocabulary, forces_bos)
+        own = _RuledSequence(prompt, self._eos, self._max_new_tokens, self._vocabulary, forces_bos)
         return LogitsProcessorList(_RULES[name](value, own) for name, value in self._kept.items())
 
 
@@ -210,8 +204,8 @@ def model_stop_strings(loaded: LoadedModel) -> tuple[str, ...]:
     return (asked,) if isinstance(asked, str) else tuple(asked)
 
 
-def library_rules(engine: str, settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
-    """The model's rules, for an engine whose library chooses the tokens itself: names and values.
+def library_rules(settings: Settings, loaded: LoadedModel) -> dict[str, Any]:
+    """The model's rules, for an engine that ``loads_itself`` and so chooses the tokens: names and values.
 
     Raises
     ------
@@ -219,12 +213,14 @@ def library_rules(engine: str, settings: Settings, loaded: LoadedModel) -> dict[
         The model has a rule that the library does not keep as transformers does; which, and
         the engines that do.
     """
+    spec = settings.engine_spec
     rules = GenerationRules(settings, loaded)
     heeded = rules.heeded | ({"stop_strings": stops} if (stops := model_stop_strings(loaded)) else {})
-    if lost := {name: value for name, value in heeded.items() if name not in LIBRARIES_KEEP[engine]}:
+    if lost := {name: value for name, value in heeded.items() if name not in spec.library_rules}:
+        heeding = [name for name, other in ENGINES.items() if not other.loads_itself]
         raise InputError(
-            f"the model's generation_config.json asks for {_words(lost)}, which engine {engine!r} would not heed; "
-            "take engine='compiled', 'continuous', 'batched' or 'simple', which do."
+            f"the model's generation_config.json asks for {_words(lost)}, which engine {spec.name!r} would not heed; "
+            f"take one of {', '.join(heeding)}, which do."
         )
     return heeded
 

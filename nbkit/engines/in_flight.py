@@ -12,24 +12,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nbkit.engines.device_memory import PeakMemory
-from nbkit.engines.memory_limit import free_memory, is_out_of_memory
+from nbkit.engines.memory import PeakMemory, free_memory, is_out_of_memory
 from nbkit.engines.prompt_check import encoded
-from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
+from nbkit.engines.protocol import BatchDone, Streamed, Watch
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
 from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
+from nbkit.records.request import Request
 from nbkit.records.settings import Settings
 
-STRETCH_S = 0.5
+WINDOW_S = 0.5
 """Outputs are handed on at least this far apart: each record costs a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A sequence that has ended: its prompt's place, and all its new tokens, the end-of-sequence token included."""
+    """A sequence that has ended: its prompt's index, and all its new tokens, the end-of-sequence token included."""
 
     index: int
     tokens: list[int]
@@ -40,7 +40,7 @@ class Finished:
 class Step:
     """What one step brought.
 
-    ``first_tokens`` are the places of prompts whose first new token came in it.
+    ``first_tokens`` are the indices of prompts whose first new token came in it.
     ``is_prefill`` tells a step that worked on prompts from one that only decoded.
     ``compile_s`` seconds of it went into compiling or capturing. ``discarded`` tokens were
     computed for sequences that had ended.
@@ -64,7 +64,7 @@ class SequencePool(Protocol):
     joins_cheaply: bool
 
     def add(self, index: int, tokens: list[int]) -> None:
-        """Let a prompt, by its place and token ids, join at the next step."""
+        """Let a prompt, by its index and token ids, join at the next step."""
         ...
 
     def step(self) -> Step:
@@ -72,7 +72,7 @@ class SequencePool(Protocol):
         ...
 
     def under_way(self, most: int) -> list[tuple[int, list[int]]]:
-        """The places and the new tokens so far of up to ``most`` sequences."""
+        """The indices and the new tokens so far of up to ``most`` sequences."""
         ...
 
     @property
@@ -99,28 +99,28 @@ class InFlightEngine:
         """The most sequences decoded side by side."""
         return self._pool.capacity
 
-    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
-        """Yield what has finished, a stretch of time at a time; see ``Engine``."""
-        flight = _Flight(self._settings, self._loaded, self._pool, batches, watch)
-        stretch = self._new_stretch(watch)
+    def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
+        """Yield what has finished, a window of time at a time; see ``Engine``."""
+        scheduler = _Scheduler(self._settings, self._loaded, self._pool, batches, watch)
+        window = self._new_window(watch)
         try:
-            while flight.fill(stretch):
-                problem = flight.step(stretch)
+            while scheduler.fill(window):
+                problem = scheduler.step(window)
                 if problem is not None:
                     free_memory()
                     yield problem
                     continue
-                watch.report(self._pool.new_tokens + stretch.new_tokens, self._streamed)
-                if stretch.finished and (stretch.is_long(watch) or flight.is_empty or watch.cancelled):
-                    yield self._done(stretch, watch)
-                    stretch = self._new_stretch(watch)
+                watch.report(self._pool.new_tokens + window.new_tokens, self._streamed)
+                if window.finished and (window.is_long(watch) or scheduler.is_empty or watch.cancelled):
+                    yield self._done(window, watch)
+                    window = self._new_window(watch)
         finally:
             self._pool.abort()
 
-    def _new_stretch(self, watch: Watch) -> _Stretch:
+    def _new_window(self, watch: Watch) -> _Window:
         memory = PeakMemory(self._loaded.device)
         memory.reset()
-        return _Stretch(watch.elapsed_s, memory)
+        return _Window(watch.elapsed_s, memory)
 
     def _streamed(self) -> list[Streamed]:
         shown = self._pool.under_way(STREAMED_SEQUENCES)
@@ -130,40 +130,40 @@ class InFlightEngine:
         texts = self._loaded.tokenizer.batch_decode(tails, skip_special_tokens=True)
         return [Streamed(index, text) for (index, _), text in zip(shown, texts, strict=True)]
 
-    def _done(self, stretch: _Stretch, watch: Watch) -> BatchDone:
-        """The record and the outputs of a stretch."""
-        finished = stretch.finished
+    def _done(self, window: _Window, watch: Watch) -> BatchDone:
+        """The record and the outputs of a window."""
+        finished = window.finished
         decoded_s = watch.elapsed_s
         texts = self._loaded.tokenizer.batch_decode([f.tokens for f in finished], skip_special_tokens=True)
         outputs = tuple(
             Output(f.index, text, length, len(f.tokens), f.reason)
-            for f, text, length in zip(finished, self._end.text(texts), stretch.prompt_lengths, strict=True)
+            for f, text, length in zip(finished, self._end.text(texts), window.prompt_lengths, strict=True)
         )
         end_s = watch.elapsed_s
         record = BatchRecord(
             rank=watch.rank,
             indices=tuple(f.index for f in finished),
-            prompt_tokens=sum(stretch.prompt_lengths),
+            prompt_tokens=sum(window.prompt_lengths),
             padding_tokens=0,
-            new_tokens=stretch.new_tokens,
-            computed_tokens=stretch.new_tokens + stretch.discarded,
-            tokenize_s=stretch.tokenize_s,
-            prefill_s=stretch.prefill_s,
-            decode_s=stretch.decode_s,
+            new_tokens=window.new_tokens,
+            computed_tokens=window.new_tokens + window.discarded,
+            tokenize_s=window.tokenize_s,
+            prefill_s=window.prefill_s,
+            decode_s=window.decode_s,
             detokenize_s=end_s - decoded_s,
-            begin_s=stretch.begin_s,
+            begin_s=window.begin_s,
             end_s=end_s,
-            peak_memory_bytes=stretch.memory.read(),
-            compile_s=stretch.compile_s,
-            decode_steps=stretch.decode_steps,
-            first_token_s=stretch.first_token_s,
-            after_first_s=stretch.after_first_s,
+            peak_memory_bytes=window.memory.read(),
+            compile_s=window.compile_s,
+            decode_steps=window.decode_steps,
+            first_token_s=window.first_token_s,
+            after_first_s=window.after_first_s,
         )
         return BatchDone(record, outputs)
 
 
 @dataclass
-class _Stretch:
+class _Window:
     """What happens between two records."""
 
     begin_s: float
@@ -182,28 +182,28 @@ class _Stretch:
 
     def is_long(self, watch: Watch) -> bool:
         """Whether it is time to hand on what has finished."""
-        return watch.elapsed_s - self.begin_s >= STRETCH_S
+        return watch.elapsed_s - self.begin_s >= WINDOW_S
 
 
 @dataclass
-class _Sequence:
-    """A prompt that was drawn: waiting, or in the pool."""
+class _TakenRequest:
+    """A request that this rank has taken: waiting, or in the pool."""
 
-    prompt: Prompt
+    request: Request
     tokens: list[int]
     taken_s: float
     first_token_s: float | None = None
 
 
-class _Flight:
-    """The prompts that one rank has taken and not finished."""
+class _Scheduler:
+    """Takes requests, lets them join the pool as there is room, and keeps account of those under way."""
 
     def __init__(
         self,
         settings: Settings,
         loaded: LoadedModel,
         pool: SequencePool,
-        batches: Iterable[Sequence[Prompt]],
+        batches: Iterable[Sequence[Request]],
         watch: Watch,
     ) -> None:
         self._settings = settings
@@ -211,8 +211,8 @@ class _Flight:
         self._pool = pool
         self._batches = iter(batches)
         self._watch = watch
-        self._waiting: deque[_Sequence] = deque()
-        self._in_pool: dict[int, _Sequence] = {}
+        self._waiting: deque[_TakenRequest] = deque()
+        self._in_pool: dict[int, _TakenRequest] = {}
         self._positions = 0
 
     @property
@@ -220,18 +220,18 @@ class _Flight:
         """Whether no sequence is under way."""
         return not self._in_pool
 
-    def fill(self, stretch: _Stretch) -> bool:
+    def fill(self, window: _Window) -> bool:
         """Let prompts join while there is room; whether anything is under way after that."""
         if self._watch.cancelled:
             return False
         free = self._pool.capacity - len(self._in_pool)
         # A prefill holds up the sequences under way, so several join at once.
         if free > 0 and (self._pool.joins_cheaply or free * 8 >= self._pool.capacity or self.is_empty):
-            while self._has_room() and self._draw(stretch):
+            while self._has_room() and self._draw(window):
                 self._join(self._waiting.popleft())
         return not self.is_empty
 
-    def step(self, stretch: _Stretch) -> OutOfMemory | None:
+    def step(self, window: _Window) -> OutOfMemory | None:
         """One step of the pool, accounted for; where memory did not suffice, all begins anew with half as many."""
         began_s = self._watch.elapsed_s
         try:
@@ -242,24 +242,24 @@ class _Flight:
             return self._halve(error)
         now_s = self._watch.elapsed_s
         seconds = now_s - began_s - step.compile_s
-        stretch.compile_s += step.compile_s
-        stretch.discarded += step.discarded
+        window.compile_s += step.compile_s
+        window.discarded += step.discarded
         if step.is_prefill:
-            stretch.prefill_s += seconds
+            window.prefill_s += seconds
         else:
-            stretch.decode_s += seconds
-            stretch.decode_steps += 1
+            window.decode_s += seconds
+            window.decode_steps += 1
         for index in step.first_tokens:
             self._in_pool[index].first_token_s = now_s
         for finished in step.finished:
             own = self._in_pool.pop(finished.index)
             self._positions -= self._positions_of(own)
             assert own.first_token_s is not None
-            stretch.finished.append(finished)
-            stretch.new_tokens += len(finished.tokens)
-            stretch.prompt_lengths.append(len(own.tokens))
-            stretch.first_token_s += own.first_token_s - own.taken_s
-            stretch.after_first_s += now_s - own.first_token_s
+            window.finished.append(finished)
+            window.new_tokens += len(finished.tokens)
+            window.prompt_lengths.append(len(own.tokens))
+            window.first_token_s += own.first_token_s - own.taken_s
+            window.after_first_s += now_s - own.first_token_s
         return None
 
     def _halve(self, error: Exception) -> OutOfMemory:
@@ -286,7 +286,7 @@ class _Flight:
     def _has_room(self) -> bool:
         return len(self._in_pool) < self._pool.capacity
 
-    def _draw(self, stretch: _Stretch) -> bool:
+    def _draw(self, window: _Window) -> bool:
         """Whether a prompt waits that fits the token budget; the next are drawn when none waits."""
         while not self._waiting:
             drawn = next(self._batches, None)
@@ -294,15 +294,15 @@ class _Flight:
                 return False
             taken_s = self._watch.elapsed_s
             ids = encoded(drawn, self._loaded, self._settings)
-            stretch.tokenize_s += self._watch.elapsed_s - taken_s
-            self._waiting.extend(_Sequence(p, tokens, taken_s) for p, tokens in zip(drawn, ids, strict=True))
+            window.tokenize_s += self._watch.elapsed_s - taken_s
+            self._waiting.extend(_TakenRequest(p, tokens, taken_s) for p, tokens in zip(drawn, ids, strict=True))
         budget = self._settings.token_budget
         return budget is None or self.is_empty or self._positions + self._positions_of(self._waiting[0]) <= budget
 
-    def _join(self, sequence: _Sequence) -> None:
-        self._in_pool[sequence.prompt.index] = sequence
+    def _join(self, sequence: _TakenRequest) -> None:
+        self._in_pool[sequence.request.index] = sequence
         self._positions += self._positions_of(sequence)
-        self._pool.add(sequence.prompt.index, sequence.tokens)
+        self._pool.add(sequence.request.index, sequence.tokens)
 
-    def _positions_of(self, sequence: _Sequence) -> int:
+    def _positions_of(self, sequence: _TakenRequest) -> int:
         return len(sequence.tokens) + self._settings.max_new_tokens

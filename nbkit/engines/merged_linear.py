@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nbkit.engines.packed_linear import LinearLike
+from nbkit.engines.shared_copy import LinearLike
 
 SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names, in transformers' models, of layers that one module calls with the same input, the first of them first."""
@@ -27,8 +27,8 @@ def merge_linear_layers(model: Any) -> None:
             layers: list[Any] = [getattr(parent, name, None) for name in names]
             if _can_merge(layers):
                 merged = _Merged(layers)
-                for place, (name, layer) in enumerate(zip(names, layers, strict=True)):
-                    setattr(parent, name, _Part(layer, merged, place))
+                for number, (name, layer) in enumerate(zip(names, layers, strict=True)):
+                    setattr(parent, name, _Part(layer, merged, number))
 
 
 def _can_merge(layers: list[Any]) -> bool:
@@ -54,13 +54,13 @@ class _Merged:
 class _Part(LinearLike):
     """One of the layers: the first called computes for all."""
 
-    def __init__(self, linear: nn.Linear, merged: _Merged, place: int) -> None:
+    def __init__(self, linear: nn.Linear, merged: _Merged, number: int) -> None:
         super().__init__(linear)
         self._merged = merged
-        self._place = place
+        self._number = number
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self._place == 0:
+        if self._number == 0:
             product = nn.functional.linear(x, self._merged.weight, self._merged.bias)
             self._merged.products = torch.split(product, self._merged.sizes, -1)
-        return self._merged.products[self._place]
+        return self._merged.products[self._number]

@@ -16,6 +16,7 @@ from typing import Any
 from nbkit.errors import ModelError
 from nbkit.files.cache import build_once, cache_folder
 from nbkit.models import FROM_FOLDER, LoadedModel, files_state
+from nbkit.models.private_names import private_name
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 """Decoders whose conversion is tested: full attention over all that came before."""
@@ -150,17 +151,21 @@ def _stateful(model: Any) -> Any:
     """
     import openvino
     from openvino import opset13
-    from openvino._offline_transformations import apply_make_stateful_transformation
 
+    make_stateful = private_name(
+        "openvino._offline_transformations:apply_make_stateful_transformation",
+        "makes keys and values a model's state",
+        "install openvino-genai 2026.2 to 2026.4, or take another engine",
+    )
     traced = _traced(model)
     pasts, presents = traced.inputs[3:], traced.outputs[1:]
     heads, head = model.config.num_key_value_heads, _head_size(model.config)
     for port in traced.inputs[:3]:
         port.node.set_partial_shape(openvino.PartialShape([-1, -1]))
-    for place, (past, present) in enumerate(zip(pasts, presents, strict=True)):
+    for number, (past, present) in enumerate(zip(pasts, presents, strict=True)):
         past.node.set_partial_shape(openvino.PartialShape([-1, heads, -1, head]))
-        past.tensor.set_names({f"past.{place}"})
-        present.tensor.set_names({f"present.{place}"})
+        past.tensor.set_names({f"past.{number}"})
+        present.tensor.set_names({f"present.{number}"})
     traced.outputs[0].tensor.set_names({"logits"})
 
     beams = opset13.parameter([-1], openvino.Type.i32, name="beam_idx")
@@ -173,7 +178,7 @@ def _stateful(model: Any) -> Any:
             reader.replace_source_output(chosen.output(0))
     traced.validate_nodes_and_infer_types()
 
-    apply_make_stateful_transformation(traced, {f"past.{i}": f"present.{i}" for i in range(len(pasts))})
+    make_stateful(traced, {f"past.{i}": f"present.{i}" for i in range(len(pasts))})
     _begin_empty(traced, heads, head)
     return traced
 
@@ -202,7 +207,7 @@ def _traced(model: Any) -> Any:
             tokens, total = input_ids.shape[1], attention_mask.shape[1]
             last = torch.arange(tokens)[:, None] + (total - tokens)
             allowed = (torch.arange(total)[None, :] <= last)[None, None] & attention_mask[:, None, None, :].bool()
-            # By place: the cache's name differs between versions of transformers.
+            # By position: the cache's name differs between versions of transformers.
             logits = self.model(input_ids, allowed, position_ids, cache, use_cache=True).logits
             return (logits.float(), *(tensor for layer in cache.layers for tensor in (layer.keys, layer.values)))
 

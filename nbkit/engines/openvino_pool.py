@@ -20,7 +20,6 @@ from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records.settings import Settings
 
-INSTALL = 'pip install "nbkit[openvino]"'
 STEP_TOKENS = 1024
 """The most tokens, of prompts and of sequences under way, in one step; the library's 256 cut prompts small."""
 
@@ -32,7 +31,7 @@ class OpenVinoPool:
     ----------
     settings : Settings
         Read are ``max_new_tokens``, ``ignore_eos``, ``temperature``, ``top_p``, ``top_k``,
-        ``seed``, ``stop`` and ``quantization``.
+        ``seed`` and ``stop``.
     loaded : LoadedModel
         Its folder, config, dtype and end-of-sequence tokens: OpenVINO loads the weights
         itself. The pipeline is kept in ``loaded.prepared``, for the next job.
@@ -51,7 +50,7 @@ class OpenVinoPool:
 
     def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int) -> None:
         _check(settings, loaded)
-        self._rules = library_rules("openvino", settings, loaded)
+        self._rules = library_rules(settings, loaded)
         self.capacity = capacity
         self._pipeline = _pipeline(loaded, capacity)
         self._settings = settings
@@ -145,13 +144,11 @@ class OpenVinoPool:
 def _check(settings: Settings, loaded: LoadedModel) -> None:
     """Refuse, with the remedy, what OpenVINO cannot do; nothing is imported or converted."""
     if importlib.util.find_spec("openvino_genai") is None:
-        raise InputError(f'engine "openvino" needs OpenVINO GenAI: {INSTALL}')
+        raise InputError(f"engine='openvino' needs OpenVINO GenAI: {settings.engine_spec.install}.")
     if loaded.device.type != "cpu":
         raise InputError(f"engine='openvino' works on a CPU here, not on {loaded.device}; take another engine.")
     if loaded.dtype not in PRECISIONS:
         raise InputError(f"engine='openvino' computes in {' or '.join(PRECISIONS)}, not in {loaded.dtype}.")
-    if settings.quantization != "none":
-        raise InputError(f"engine='openvino' takes quantization='none' only, not {settings.quantization!r}.")
     if (unfit := why_unfit(loaded.config)) is not None:
         raise InputError(f"engine='openvino' cannot take this model: {unfit}. Take engine='compiled' or 'batched'.")
 

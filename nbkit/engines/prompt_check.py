@@ -5,17 +5,16 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from nbkit.engines.protocol import Prompt
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
-from nbkit.records.request import Conversation, shorten
+from nbkit.records.request import Conversation, Request, shorten
 from nbkit.records.settings import Settings
 
 SPARE_TOKENS = 8
 """Special tokens that a tokenizer may add to a text."""
 
 
-def encoded(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> list[list[int]]:
+def encoded(requests: Sequence[Request], loaded: LoadedModel, settings: Settings) -> list[list[int]]:
     """The token ids of each prompt.
 
     Raises
@@ -23,24 +22,24 @@ def encoded(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) 
     InputError
         Which prompt becomes no tokens, or tokens that the model does not have.
     """
-    ids = loaded.prompt_tokens.of([prompt.content for prompt in prompts], settings.special_tokens)
+    ids = loaded.prompt_tokens.of([request.prompt for request in requests], settings.special_tokens)
     vocabulary = loaded.config.get_text_config().vocab_size
-    for prompt, own in zip(prompts, ids, strict=True):
+    for request, own in zip(requests, ids, strict=True):
         if not own:
             raise InputError(
-                f"prompt {prompt.index}, {shorten(prompt.content)}, becomes no tokens at all for this model: remove "
+                f"prompt {request.index}, {shorten(request.prompt)}, becomes no tokens at all for this model: remove "
                 "it or give it text that the model's tokenizer keeps."
             )
         if max(own) >= vocabulary:
             name = loaded.tokenizer.convert_ids_to_tokens(max(own))
             raise InputError(
-                f"prompt {prompt.index} has the token {max(own)} ({name!r}), and the model knows {vocabulary} tokens "
-                "only: its tokenizer was given more than its embedding has. Leave that token out of the prompt."
+                f"prompt {request.index} has the token {max(own)} ({name!r}), and the model knows {vocabulary} "
+                "tokens only: its tokenizer was given more than its embedding has. Leave that token out."
             )
     return ids
 
 
-def check_prompts_fit(prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> None:
+def check_prompts_fit(requests: Sequence[Request], loaded: LoadedModel, settings: Settings) -> None:
     """Refuse, before any work, a prompt that becomes no tokens or more than the model's context takes.
 
     Raises
@@ -54,46 +53,46 @@ def check_prompts_fit(prompts: Sequence[Prompt], loaded: LoadedModel, settings: 
             f"max_new_tokens={settings.max_new_tokens} leaves no room for a prompt: "
             f"the model's context is {limit} tokens, prompt and output together."
         )
-    for prompt in prompts:
-        if _is_surely_text(prompt, loaded) and _most_positions(prompt, settings) <= (limit or float("inf")):
+    for request in requests:
+        if _is_surely_text(request, loaded) and _most_positions(request, settings) <= (limit or float("inf")):
             continue
-        tokens = len(_encoded_alone(prompt, loaded, settings))
+        tokens = len(_encoded_alone(request, loaded, settings))
         if limit is not None and tokens + settings.max_new_tokens > limit:
             raise InputError(
-                f"prompt {prompt.index} has {tokens} tokens; with max_new_tokens={settings.max_new_tokens} that is "
+                f"prompt {request.index} has {tokens} tokens; with max_new_tokens={settings.max_new_tokens} that is "
                 f"more than the model's context of {limit} tokens. Shorten the prompt or ask for fewer new tokens."
             )
 
 
-def exceeds(positions: int, prompts: Sequence[Prompt], loaded: LoadedModel, settings: Settings) -> bool:
+def exceeds(positions: int, requests: Sequence[Request], loaded: LoadedModel, settings: Settings) -> bool:
     """Whether a prompt with its new tokens may take more than so many positions."""
     return any(
-        _most_positions(prompt, settings) > positions
-        and len(_encoded_alone(prompt, loaded, settings)) + settings.max_new_tokens > positions
-        for prompt in prompts
+        _most_positions(request, settings) > positions
+        and len(_encoded_alone(request, loaded, settings)) + settings.max_new_tokens > positions
+        for request in requests
     )
 
 
-def _most_positions(prompt: Prompt, settings: Settings) -> float:
+def _most_positions(request: Request, settings: Settings) -> float:
     """The most positions that a prompt with its new tokens can take, without counting its tokens."""
-    if isinstance(prompt.content, Conversation):
+    if isinstance(request.prompt, Conversation):
         return float("inf")  # a template may add any number
     # A token stands for at least one byte, so most prompts need not be tokenised to know that they fit.
-    return len(prompt.content.encode()) + SPARE_TOKENS + settings.max_new_tokens
+    return len(request.prompt.encode()) + SPARE_TOKENS + settings.max_new_tokens
 
 
-def _encoded_alone(prompt: Prompt, loaded: LoadedModel, settings: Settings) -> list[int]:
+def _encoded_alone(request: Request, loaded: LoadedModel, settings: Settings) -> list[int]:
     try:
-        return encoded([prompt], loaded, settings)[0]
+        return encoded([request], loaded, settings)[0]
     except InputError as error:
-        if isinstance(prompt.content, Conversation) and f"prompt {prompt.index}" not in str(error):
-            raise InputError(f"prompt {prompt.index}: {error}") from None
+        if isinstance(request.prompt, Conversation) and f"prompt {request.index}" not in str(error):
+            raise InputError(f"prompt {request.index}: {error}") from None
         raise
 
 
-def _is_surely_text(prompt: Prompt, loaded: LoadedModel) -> bool:
+def _is_surely_text(request: Request, loaded: LoadedModel) -> bool:
     """Whether a prompt holds a letter or digit that the tokenizer is known to keep; others are tokenised to see."""
-    if isinstance(prompt.content, Conversation):
+    if isinstance(request.prompt, Conversation):
         return False
     name = "characters that become tokens"
     if name not in loaded.prepared:
@@ -102,4 +101,4 @@ def _is_surely_text(prompt: Prompt, loaded: LoadedModel) -> bool:
         knows_all = len(loaded.tokenizer) <= loaded.config.get_text_config().vocab_size
         kept = (character for character, own in zip(characters, ids, strict=True) if own)
         loaded.prepared[name] = frozenset(kept if knows_all else ())
-    return not loaded.prepared[name].isdisjoint(prompt.content)
+    return not loaded.prepared[name].isdisjoint(request.prompt)

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from nbkit.engines.model_state import COUNTED_WITH_PADDING, ModelState
-from nbkit.engines.protocol import Engine, Prompt, Streamed
+from nbkit.engines.protocol import Engine, Streamed
 from nbkit.engines.sampling import NextTokens, SequenceSoFar
 from nbkit.models import LoadedModel
 from nbkit.models.prompt_tokens import PromptTokens
 from nbkit.prompts import FIRST_LINES
-from nbkit.records.request import Conversation
+from nbkit.records.request import Conversation, Request
 from nbkit.records.settings import Settings
 
 MIXED = ((0, 1), (1, 5), (0, 6))
@@ -92,8 +92,9 @@ def differences(
     # The engine asks for the ids of prompts; here they are known.
     own = replace(loaded, prompt_tokens=GivenPrompts({str(i): ids[:n] for i, (ids, n) in enumerate(given)}))
     engine = make(asked, own, tokens)
-    prompts = [Prompt(index, str(index)) for index in range(len(given))]
-    for _ in engine.generate([prompts] if not asked.is_in_flight else [[prompt] for prompt in prompts], _Unwatched()):
+    requests = [Request(index, str(index)) for index in range(len(given))]
+    batches = [requests] if not asked.is_in_flight else [[request] for request in requests]
+    for _ in engine.generate(batches, _Unwatched()):
         pass
     return [
         _relative(tokens.logits[index, step], expected[text][length - 1 + step])

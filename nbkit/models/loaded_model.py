@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbkit.files.machine import emulates
 from nbkit.models.prompt_tokens import PromptTokens
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ class LoadedModel:
     ``model`` is None where only the tokenizer and the configuration were asked for.
     ``generation_config`` is the model's own, its rules of generation among others; the one
     that ``model`` has asks for nothing, so that transformers' ``generate`` does just what an
-    engine asks. ``eos_token_ids`` end a sequence. ``prepared`` keeps, by name, what an engine
+    engine asks. ``eos_token_ids`` end a sequence. ``sharing`` counts the ranks that share the
+    device's memory, this one included. ``prepared`` keeps, by name, what an engine
     has made of the model and wants to find again at the next job.
     """
 
@@ -33,6 +33,7 @@ class LoadedModel:
     generation_config: Any
     eos_token_ids: tuple[int, ...]
     prompt_tokens: PromptTokens
+    sharing: int = 1
     prepared: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -55,4 +56,6 @@ class LoadedModel:
     @property
     def is_emulated(self) -> bool:
         """Whether the device has no arithmetic of its own for the dtype and is slow in it."""
+        from nbkit.models.torch_private import emulates
+
         return self.device.type == "cpu" and emulates(self.dtype)

@@ -25,6 +25,7 @@ def load(
     device: Any = "cpu",
     on_wait: Callable[[str], None] = lambda text: None,
     with_weights: bool = True,
+    sharing: int = 1,
 ) -> LoadedModel:
     """Load model and tokenizer onto a device, in evaluation mode.
 
@@ -38,6 +39,8 @@ def load(
         Where the weights go.
     with_weights : bool
         False for an engine that reads the folder itself: ``model`` is then None.
+    sharing : int
+        Ranks that share the device's memory, this one included.
 
     Raises
     ------
@@ -74,6 +77,7 @@ def load(
         generation_config=generation_config,
         eos_token_ids=_eos_token_ids(generation_config, config, tokenizer),
         prompt_tokens=PromptTokens(tokenizer),
+        sharing=sharing,
     )
 
 

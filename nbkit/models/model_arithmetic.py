@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from nbkit.errors import InputError
-
-ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+from nbkit.models.memory import item_bytes, kv_bytes_per_position
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +94,14 @@ class ModelShape:
         Raises
         ------
         InputError
-            The dtype is none of ``ITEM_BYTES``.
+            The dtype is none of ``nbkit.models.memory.ITEM_BYTES``.
         """
         looked_up = 0 if self.is_tied else self.table_parameters
         return (self.parameters - looked_up) * item_bytes(dtype)
 
     def kv_bytes_per_position(self, dtype: str) -> int:
         """Bytes of keys and values that one position of one sequence has in the cache."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * item_bytes(dtype)
+        return kv_bytes_per_position(self.layers, self.kv_heads * self.head_dim, dtype)
 
     def flops_per_token(self, context: float) -> float:
         """Floating-point operations for one new token that attends to ``context`` positions.
@@ -123,19 +122,6 @@ LLAMA_2_7B = ModelShape(
     vocab_size=32000,
     is_tied=False,
 )
-
-
-def item_bytes(dtype: str) -> int:
-    """Bytes of one number.
-
-    Raises
-    ------
-    InputError
-        The dtype is none of ``ITEM_BYTES``.
-    """
-    if dtype not in ITEM_BYTES:
-        raise InputError(f"dtype must be one of {', '.join(ITEM_BYTES)}, not {dtype!r}.")
-    return ITEM_BYTES[dtype]
 
 
 def _size(config: Mapping[str, Any], key: str, default: int | None = None) -> int:

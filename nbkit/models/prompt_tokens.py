@@ -92,12 +92,12 @@ def encode_texts(tokenizer: Any, texts: list[str], special_tokens: str) -> list[
     encoded: list[list[int]] = _ids(tokenizer, texts, add_special_tokens=special_tokens != "none")
     if special_tokens != "auto" or not getattr(tokenizer, "bos_token", None):
         return encoded
-    doubled = [place for place, text in enumerate(texts) if text.startswith(tokenizer.bos_token)]
-    doubled = [place for place in doubled if encoded[place][:2] == [tokenizer.bos_token_id] * 2]
+    doubled = [index for index, text in enumerate(texts) if text.startswith(tokenizer.bos_token)]
+    doubled = [index for index in doubled if encoded[index][:2] == [tokenizer.bos_token_id] * 2]
     if doubled:
-        single = _ids(tokenizer, [texts[place] for place in doubled], add_special_tokens=False)
-        for place, ids in zip(doubled, single, strict=True):
-            encoded[place] = ids
+        single = _ids(tokenizer, [texts[index] for index in doubled], add_special_tokens=False)
+        for index, ids in zip(doubled, single, strict=True):
+            encoded[index] = ids
     return encoded
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbkit.errors import ModelError
-from nbkit.files.machine import available_memory_bytes
+from nbkit.models.memory import free_bytes, item_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -60,11 +60,9 @@ def weights_bytes(folder: Path, dtype: str) -> int:
     OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError
         A header is damaged, in whatever way.
     """
-    import torch
-
-    item_bytes = getattr(torch, dtype).itemsize
+    each = item_bytes(dtype)
     return sum(
-        _tensor_bytes(tensor, item_bytes)
+        _tensor_bytes(tensor, each)
         for path in weight_files(folder)
         for name, tensor in read_header(path).items()
         if name != "__metadata__"
@@ -84,7 +82,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """What a safetensors file says of its tensors: name to dtype, shape and place.
+    """What a safetensors file says of its tensors: name to dtype, shape and offsets.
 
     Raises
     ------
@@ -103,21 +101,10 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory in bytes that can still be had on a device."""
-    import torch
-
-    if device.type != "cuda":
-        return available_memory_bytes()
-    # What torch holds of an earlier model without using it is not free to others, but to the next model.
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0] + kept)
-
-
-def _tensor_bytes(tensor: dict[str, Any], item_bytes: int) -> int:
+def _tensor_bytes(tensor: dict[str, Any], number_bytes: int) -> int:
     if tensor["dtype"] in CONVERTED:
         elements: int = math.prod(tensor["shape"])
-        return elements * item_bytes
+        return elements * number_bytes
     begin, end = tensor["data_offsets"]
     return int(end) - int(begin)
 

@@ -25,9 +25,10 @@ from nbkit.records.settings import ARTICLE, Settings
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches; before
-5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules."""
+5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules; before 6 the ranks'
+numbers were always 0, 1, ..."""
 BEFORE_SCHEMA_4 = ARTICLE
 """Settings that older files leave out meant the article's way."""
 PARTS = ("tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
@@ -40,7 +41,8 @@ class Run:
 
     ``outputs``, ``prompt_tokens``, ``new_tokens`` and ``finish_reasons`` are in the
     prompts' order; where a run was stopped early, unfinished prompts have ``None``, 0,
-    0 and ``None``. ``world_size`` and ``ranks`` are those that took part.
+    0 and ``None``. ``world_size`` and ``ranks`` are those that took part, ``rank_numbers`` the
+    numbers they have among the workers.
     ``load_samples`` are there if a ``Monitor`` watched the run. ``out_of_memory`` tells of
     sequences that were begun anew, fewer at a time, because a rank's memory was too small.
     ``fallback`` tells of another engine than the one asked for. ``generation_rules`` are what
@@ -64,6 +66,11 @@ class Run:
     fallback: Fallback | None = None
     generation_rules: dict[str, Any] = field(default_factory=dict)
     unheeded_rules: dict[str, Any] = field(default_factory=dict)
+    rank_numbers: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.rank_numbers:
+            object.__setattr__(self, "rank_numbers", list(range(self.world_size)))
 
     @classmethod
     def assemble(
@@ -78,6 +85,7 @@ class Run:
         fallback: Fallback | None = None,
         generation_rules: dict[str, Any] | None = None,
         unheeded_rules: dict[str, Any] | None = None,
+        rank_numbers: Sequence[int] = (),
     ) -> Run:
         """Put the ranks' batches, in whatever order they came, into the prompts' order."""
         by_index = {output.index: output for _, outputs in finished for output in outputs}
@@ -97,6 +105,7 @@ class Run:
             fallback=fallback,
             generation_rules=generation_rules or {},
             unheeded_rules=unheeded_rules or {},
+            rank_numbers=sorted(rank_numbers),
         )
 
     @property
@@ -142,12 +151,6 @@ class Run:
     def is_complete(self) -> bool:
         """Whether every prompt has an output."""
         return self.finished_prompts == len(self.prompts)
-
-    @property
-    def rank_numbers(self) -> list[int]:
-        """The numbers of the ranks that took part, in order: the workers' own, not always 0, 1, ..."""
-        numbers = {record.rank for record in self.ranks} | {batch.rank for batch in self.batches}
-        return sorted(numbers) or list(range(self.world_size))
 
     @property
     def idle_ranks(self) -> int:

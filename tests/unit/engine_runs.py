@@ -6,7 +6,7 @@ import dataclasses
 
 from example_runs import article
 
-from nbkit.engines import BatchDone, Prompt, make_engine
+from nbkit.engines import BatchDone, Request, make_engine
 from nbkit.prompts import first_lines
 
 
@@ -47,7 +47,7 @@ def generate(loaded, prompts, watch=None, batch_size=16, **settings):
     asked = article(**{"batch_size": batch_size, **settings})
     size = asked.prompts_a_batch
     engine = make_engine(asked, loaded, size)
-    listed = [Prompt(i, text) for i, text in enumerate(prompts)]
+    listed = [Request(i, text) for i, text in enumerate(prompts)]
     return list(engine.generate((listed[i : i + size] for i in range(0, len(listed), size)), watch or Watch()))
 
 

@@ -11,7 +11,7 @@ from architectures import ARCHITECTURES, PROMPTS, Architecture, build, load, pla
 from engine_runs import Watch, outputs
 
 from nbkit import models
-from nbkit.engines import Prompt, make_engine, sequences_that_fit
+from nbkit.engines import Request, make_engine, sequences_that_fit
 from nbkit.engines.proof import GivenPrompts
 from nbkit.engines.selection import WAYS, Way, select
 from nbkit.records.settings import Settings
@@ -75,8 +75,8 @@ def given_prompts() -> GivenPrompts:
 def generated(loaded: models.LoadedModel, engine: str) -> tuple[list[str], Way, str]:
     """What a user gets who asks for an engine, and by which engine."""
     asked = Settings(engine=engine, max_new_tokens=NEW, batch_size=len(PROMPTS))
-    prompts = [Prompt(index, text) for index, text in enumerate(PROMPTS)]
-    way = WAYS[engine][select(asked, loaded, prompts).place]
+    prompts = [Request(index, text) for index, text in enumerate(PROMPTS)]
+    way = WAYS[engine][select(asked, loaded, prompts).index]
     assert sequences_that_fit(asked, loaded, longest=max(map(len, PROMPTS)), sharing=1) > len(PROMPTS)
     taken = Settings.of(asked, engine=way.engine)
     made = make_engine(taken, loaded, len(PROMPTS), pads=way.pads)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nbkit.engines import batch_size, sequences_that_fit
 from nbkit.inference import schedule
+from nbkit.records.engine_spec import ENGINES, MOST_SEQUENCES
 from nbkit.records.settings import Settings
 
 ASKED = Settings(max_new_tokens=100)
@@ -20,16 +21,17 @@ def fitting(tiny, monkeypatch, free_bytes, longest=20, sharing=1, asked=ASKED):
 
 def test_memory_shared_by_ranks_holds_fewer_sequences_and_never_none(tiny, monkeypatch):
     alone = fitting(tiny, monkeypatch, 3_000_000)
-    assert 1 < alone < schedule.MOST_SEQUENCES
+    assert 1 < alone < MOST_SEQUENCES
     assert fitting(tiny, monkeypatch, 3_000_000, sharing=2) == alone // 2
     assert fitting(tiny, monkeypatch, 3_000_000, longest=140) == pytest.approx(alone / 2, abs=1)
     assert fitting(tiny, monkeypatch, 100) == 1
-    assert fitting(tiny, monkeypatch, 10**12) == schedule.MOST_SEQUENCES
+    assert fitting(tiny, monkeypatch, 10**12) == MOST_SEQUENCES
 
 
 def test_continuous_takes_fewer_where_it_multiplies_all_by_all(tiny, monkeypatch):
     asked = dataclasses.replace(ASKED, engine="continuous")
-    assert fitting(tiny, monkeypatch, 10**12, asked=asked) == batch_size.MOST_CONTINUOUS
+    most = ENGINES["continuous"].most_sequences_on_cpu
+    assert fitting(tiny, monkeypatch, 10**12, asked=asked) == most < MOST_SEQUENCES
 
 
 @given(st.integers(1, 2000), st.integers(1, 20), st.integers(1, 300))

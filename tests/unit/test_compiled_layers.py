@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch._dynamo.exc import TorchDynamoException
 
-from nbkit.engines import Prompt, compiled
+from nbkit.engines import Request, compiled
 from nbkit.engines.captured_step import _position_bucket, _row_bucket
 from nbkit.engines.compiled import CompiledPool
 from nbkit.engines.compiled_layers import with_compiled_layers
@@ -27,7 +27,7 @@ def generated(loaded, batch_size, prepare=lambda pool: None, **settings):
     asked = article(engine="compiled", batch_size=batch_size, **settings)
     pool = CompiledPool(asked, loaded, batch_size, Sampler(asked, loaded))
     prepare(pool)
-    listed = [Prompt(i, text) for i, text in enumerate(PROMPTS)]
+    listed = [Request(i, text) for i, text in enumerate(PROMPTS)]
     return list(InFlightEngine(asked, loaded, pool).generate([listed], Watch()))
 
 
@@ -35,9 +35,10 @@ def look_ahead(pool):
     pool._looks_ahead = True
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 9])
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
-@pytest.mark.parametrize("ignore_eos", [False, True])
+@pytest.mark.parametrize(
+    ("batch_size", "temperature", "ignore_eos"),
+    [(1, 0.0, False), (1, 1.5, True), (3, 0.0, True), (3, 1.5, False), (9, 0.0, False), (9, 1.5, True)],
+)
 def test_a_step_ahead_changes_no_text_and_counts_what_it_computes_in_vain(tiny, batch_size, temperature, ignore_eos):
     loaded = ending_early(tiny)
     asked = {"max_new_tokens": 30, "temperature": temperature, "ignore_eos": ignore_eos}

@@ -14,12 +14,15 @@ from example_runs import article
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from nbkit import models
-from nbkit.engines.generation_rules import LIBRARIES_KEEP, GenerationRules, library_rules
+from nbkit.engines.generation_rules import GenerationRules, library_rules
 from nbkit.errors import InputError
+from nbkit.records.engine_spec import ENGINES
 from nbkit.records.settings import Settings
 
+pytestmark = pytest.mark.model
+
 PROMPTS = ["a", "it's", "the cat sat on the mat, and", "hello there my friend"]
-ENGINES = ("simple", "batched", "compiled", "continuous")
+OWN_ENGINES = [name for name, spec in ENGINES.items() if not spec.loads_itself]
 NEW = 14
 
 RULES = {
@@ -83,7 +86,7 @@ def test_every_engine_keeps_a_rule_as_transformers_does(plain_folder, tmp_path, 
     folder = with_rules(plain_folder, tmp_path, **{rule: RULES[rule]})
     loaded = models.load(str(folder), "float32")
     expected = plain_texts(folder)
-    for engine in ENGINES:
+    for engine in OWN_ENGINES:
         assert kit_texts(loaded, engine) == expected, engine
 
 
@@ -105,7 +108,7 @@ def test_rules_of_several_kinds_are_kept_together_and_drawn_from(plain_folder, t
     drawn = {"temperature": 0.9, "top_p": 0.95, "seed": 4}
     expected = kit_texts(loaded, "simple", **drawn)
     assert expected != kit_texts(loaded, "simple")
-    for engine in ENGINES:
+    for engine in OWN_ENGINES:
         assert kit_texts(loaded, engine, **drawn) == expected, engine
 
 
@@ -113,7 +116,7 @@ def test_there_is_one_beam_and_draws_are_the_settings(plain_folder, tmp_path):
     asked = {"num_beams": 3, "do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.8}
     loaded = models.load(str(with_rules(plain_folder, tmp_path, **asked)), "float32")
     expected = plain_texts(plain_folder)
-    for engine in ENGINES:
+    for engine in OWN_ENGINES:
         assert kit_texts(loaded, engine) == expected, engine
     rules = GenerationRules(Settings(), loaded)
     assert (rules.heeded, rules.unheeded) == ({}, asked)
@@ -131,7 +134,7 @@ def test_a_models_own_stop_strings_end_a_text_that_keeps_them(plain_folder, tmp_
     expected = plain_texts(folder, tokenizer=AutoTokenizer.from_pretrained(folder))
     assert expected != plain_texts(plain_folder)
     loaded = models.load(str(folder), "float32")
-    for engine in ENGINES:
+    for engine in OWN_ENGINES:
         assert kit_texts(loaded, engine) == expected, engine
 
 
@@ -154,13 +157,13 @@ def test_a_rule_that_no_engine_keeps_is_refused_by_name(tiny):
 def test_engines_of_other_libraries_refuse_rules_and_name_those_that_keep_them(tiny, engine, rule):
     loaded = dataclasses.replace(tiny, generation_config=GenerationConfig(**rule))
     with pytest.raises(
-        InputError, match=f"{next(iter(rule))}.*engine '{engine}' would not heed; take engine='compiled'"
+        InputError, match=f"{next(iter(rule))}.*engine '{engine}' would not heed; take one of simple, batched,"
     ):
-        library_rules(engine, Settings(engine=engine), loaded)
-    assert library_rules(engine, Settings(engine=engine), tiny) == {}
+        library_rules(Settings(engine=engine), loaded)
+    assert library_rules(Settings(engine=engine), tiny) == {}
 
 
-@pytest.mark.parametrize("rule", LIBRARIES_KEEP["openvino"])
+@pytest.mark.parametrize("rule", ENGINES["openvino"].library_rules)
 def test_openvino_keeps_the_rules_that_it_is_given(plain_folder, tmp_path, rule, monkeypatch):
     if importlib.util.find_spec("openvino_genai") is None:
         pytest.skip("openvino_genai is not installed")

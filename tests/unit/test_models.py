@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from nbkit import models
 from nbkit.errors import ModelError
 from nbkit.models import embedded as embedded_models
-from nbkit.models import weights_size
+from nbkit.models import memory, weights_size
 
 BUILD = "from nbkit import models; print(models.load('tiny-random').context_length)"
 
@@ -25,6 +25,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "models"
 
 
+@pytest.mark.model
 def test_the_tiny_model_is_built_offline_and_loads_in_each_dtype(cache):
     for dtype in ("float32", "bfloat16"):
         loaded = models.load("tiny-random", dtype)
@@ -34,17 +35,19 @@ def test_the_tiny_model_is_built_offline_and_loads_in_each_dtype(cache):
     assert models.locate("tiny-random", "float16") == cache / "tiny-random" / "float32"
 
 
+@pytest.mark.ranks
 def test_two_processes_at_once_build_one_folder(cache):
     both = [subprocess.Popen([sys.executable, "-c", BUILD], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=120)[0].strip() for process in both] == ["256", "256"]
     assert [path.name for path in cache.iterdir() if path.is_dir()] == ["tiny-random"]
 
 
+@pytest.mark.ranks
 def test_a_killed_build_leaves_no_model_and_the_next_succeeds(cache):
     hang = (
-        "import time; from nbkit import embedded_models, models\n"
+        "import time; from nbkit import models; from nbkit.models import embedded\n"
         "def hang(folder):\n    (folder / 'half').write_text('x'); time.sleep(60)\n"
-        "embedded_models.BUILDERS['tiny-random'] = hang\n"
+        "embedded.BUILDERS['tiny-random'] = hang\n"
         "models.load('tiny-random')"
     )
     process = subprocess.Popen([sys.executable, "-c", hang])
@@ -59,6 +62,7 @@ def test_a_killed_build_leaves_no_model_and_the_next_succeeds(cache):
     assert [path.name for path in cache.iterdir() if path.is_dir()] == ["tiny-random"]
 
 
+@pytest.mark.model
 def test_what_a_killed_build_left_is_cleaned_by_the_next(cache):
     (cache / ".tiny-random-partial-left").mkdir(parents=True)
     (cache / ".tiny-random-partial-left" / "half").write_text("x")
@@ -67,6 +71,7 @@ def test_what_a_killed_build_left_is_cleaned_by_the_next(cache):
     assert sorted(path.name for path in cache.iterdir() if path.is_dir()) == [".other-partial-left", "tiny-random"]
 
 
+@pytest.mark.model
 def test_the_wait_for_a_build_is_announced_once(cache):
     said: list[str] = []
     for _ in range(2):
@@ -76,6 +81,7 @@ def test_the_wait_for_a_build_is_announced_once(cache):
     assert str(cache) in said[0]
 
 
+@pytest.mark.model
 def test_building_leaves_the_users_random_numbers_alone(cache):
     import torch
 
@@ -172,6 +178,7 @@ def test_weights_of_another_shape_are_refused(tmp_path, tiny):
         models.load(str(folder))
 
 
+@pytest.mark.ranks
 def test_a_hub_without_a_way_to_it_is_said_soon_with_what_there_is_instead(tmp_path):
     code = "import nbkit\nnbkit.load_model('HuggingFaceTB/SmolLM2-360M')"
     # A port on which nothing listens, so that the test does not depend on this machine's network.
@@ -181,6 +188,7 @@ def test_a_hub_without_a_way_to_it_is_said_soon_with_what_there_is_instead(tmp_p
     assert "smollm2-135m, tiny-random" in ran.stderr
 
 
+@pytest.mark.ranks
 def test_a_hub_that_cannot_be_reached_is_said_with_what_there_is_instead():
     offline = "import nbkit\nnbkit.load_model('HuggingFaceTB/SmolLM2-360M')"
     ran = subprocess.run(
@@ -230,13 +238,13 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(claim):
 
 
 def test_a_smaller_dtype_is_named_if_it_would_fit(claim, monkeypatch):
-    monkeypatch.setattr(weights_size, "available_memory_bytes", lambda: 3_000_000_000_000)
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 3_000_000_000_000)
     with pytest.raises(ModelError, match=r"need 4000\.0 GB and 3000\.0 GB are free.*\(bfloat16 needs 2000\.0 GB\)"):
         models.load(str(claim(big=TERABYTES)), "float32")
 
 
 def test_a_model_in_the_smallest_dtype_is_told_of_none_smaller(claim, monkeypatch):
-    monkeypatch.setattr(weights_size, "available_memory_bytes", lambda: 1_000_000_000_000)
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: 1_000_000_000_000)
     with pytest.raises(ModelError, match=r"in bfloat16.*Take a smaller model or fewer workers\.$"):
         models.load(str(claim(big=TERABYTES)), "bfloat16")
 

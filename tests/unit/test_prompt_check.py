@@ -10,7 +10,7 @@ from example_runs import article
 from tokenizers import normalizers, processors
 
 from nbkit import models
-from nbkit.engines import Prompt
+from nbkit.engines import Request
 from nbkit.engines.prompt_check import check_prompts_fit, exceeds
 from nbkit.errors import InputError
 from nbkit.models.prompt_tokens import PromptTokens
@@ -50,26 +50,26 @@ def talk(*contents, role="user"):
 
 def test_a_prompt_that_becomes_no_tokens_is_named_before_any_work(with_tokenizer):
     loaded = with_tokenizer(normalizers.Strip())
-    check_prompts_fit([Prompt(0, "hello"), Prompt(1, " ?")], loaded, ASKED)
+    check_prompts_fit([Request(0, "hello"), Request(1, " ?")], loaded, ASKED)
     with pytest.raises(InputError, match=r"prompt 3, '   ', becomes no tokens at all"):
-        check_prompts_fit([Prompt(0, "hello"), Prompt(3, "   ")], loaded, ASKED)
+        check_prompts_fit([Request(0, "hello"), Request(3, "   ")], loaded, ASKED)
     # With a BOS it has one token, from which a model can go on.
-    check_prompts_fit([Prompt(3, "   ")], with_tokenizer(normalizers.Strip(), adds_bos=True), ASKED)
+    check_prompts_fit([Request(3, "   ")], with_tokenizer(normalizers.Strip(), adds_bos=True), ASKED)
 
 
 def test_a_letter_that_the_tokenizer_drops_makes_no_token(with_tokenizer):
     loaded = with_tokenizer(normalizers.Replace("z", ""))
     with pytest.raises(InputError, match="prompt 1, 'zz', becomes no tokens"):
-        check_prompts_fit([Prompt(0, "az"), Prompt(1, "zz")], loaded, ASKED)
+        check_prompts_fit([Request(0, "az"), Request(1, "zz")], loaded, ASKED)
 
 
 def test_a_token_that_the_model_does_not_have_is_named(with_tokenizer):
     loaded = with_tokenizer(token="[NEW]")
-    check_prompts_fit([Prompt(0, "the king.")], loaded, ASKED)
+    check_prompts_fit([Request(0, "the king.")], loaded, ASKED)
     with pytest.raises(
         InputError, match=r"prompt 5 has the token 33 \('\[NEW\]'\), and the model knows 33 tokens only"
     ):
-        check_prompts_fit([Prompt(5, "the [NEW] king.")], loaded, ASKED)
+        check_prompts_fit([Request(5, "the [NEW] king.")], loaded, ASKED)
 
 
 @pytest.mark.parametrize("adds_bos", [False, True])
@@ -95,19 +95,19 @@ def test_a_conversation_that_cannot_be_given_is_named(with_tokenizer):
     with pytest.raises(
         InputError, match="prompt 2: a prompt is a conversation, and this model's tokenizer has no chat"
     ):
-        check_prompts_fit([Prompt(2, talk("hi"))], with_tokenizer(), ASKED)
+        check_prompts_fit([Request(2, talk("hi"))], with_tokenizer(), ASKED)
     loaded = with_tokenizer(chat_template=TEMPLATE)
     with pytest.raises(InputError, match="prompt 2: the model's chat template refuses a conversation: no tools"):
-        check_prompts_fit([Prompt(2, talk("hi", role="tool"))], loaded, ASKED)
+        check_prompts_fit([Request(2, talk("hi", role="tool"))], loaded, ASKED)
     with pytest.raises(InputError, match="prompt 4 has 306 tokens"):
-        check_prompts_fit([Prompt(4, talk("x" * 300))], loaded, ASKED)
+        check_prompts_fit([Request(4, talk("x" * 300))], loaded, ASKED)
 
 
 def test_whether_positions_are_exceeded_is_counted_only_where_it_may_be(with_tokenizer):
     loaded = with_tokenizer(chat_template=TEMPLATE)
-    assert not exceeds(40, [Prompt(0, "x" * 30), Prompt(1, talk("x" * 20))], loaded, ASKED)
-    assert exceeds(40, [Prompt(0, "x" * 35)], loaded, ASKED)
-    assert exceeds(40, [Prompt(0, talk("x" * 35))], loaded, ASKED)
+    assert not exceeds(40, [Request(0, "x" * 30), Request(1, talk("x" * 20))], loaded, ASKED)
+    assert exceeds(40, [Request(0, "x" * 35)], loaded, ASKED)
+    assert exceeds(40, [Request(0, talk("x" * 35))], loaded, ASKED)
 
 
 def test_messages_are_checked_and_made_conversations():

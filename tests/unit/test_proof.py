@@ -10,7 +10,7 @@ from architectures import ARCHITECTURES, build
 from engine_runs import PROMPTS, Watch, generate, outputs
 
 from nbkit import models
-from nbkit.engines import Prompt, kept_proofs, make_engine, selection
+from nbkit.engines import Request, kept_proofs, make_engine, selection
 from nbkit.engines.attention_masks import AttentionMasks
 from nbkit.engines.compiled import CompiledPool
 from nbkit.engines.packed_linear import PackedLinear
@@ -20,7 +20,7 @@ from nbkit.engines.slot_cache import SlotCache
 from nbkit.errors import InputError
 from nbkit.records.settings import Settings
 
-LISTED = [Prompt(index, text) for index, text in enumerate(PROMPTS)]
+LISTED = [Request(index, text) for index, text in enumerate(PROMPTS)]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def asked(engine="compiled", **settings):
 
 def texts(loaded, engine):
     """What a user gets, and what the engine was."""
-    way = WAYS[engine][select(asked(engine), loaded, LISTED).place]
+    way = WAYS[engine][select(asked(engine), loaded, LISTED).index]
     made = generate(loaded, PROMPTS, engine=way.engine, max_new_tokens=10, batch_size=4)
     return [output.text for output in outputs(made)], way.engine
 
@@ -186,21 +186,21 @@ def test_a_window_is_crossed_where_that_is_cheap(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["llama, dynamic NTK", "phi3, longrope"])
 def test_what_depends_on_neighbours_is_padded_only_where_all_prompts_are_short(tmp_path, name):
     loaded = models.load(str(build(named(name), tmp_path)), "float32")
-    short, long = [Prompt(0, "ab"), Prompt(1, "c")], [Prompt(0, "ab"), Prompt(1, "c" * 40)]
+    short, long = [Request(0, "ab"), Request(1, "c")], [Request(0, "ab"), Request(1, "c" * 40)]
     few = Settings.of(asked("batched"), max_new_tokens=4)
-    assert select(few, loaded, short).place == 0
+    assert select(few, loaded, short).index == 0
     selected = select(few, loaded, long)
-    assert not WAYS["batched"][selected.place].pads
+    assert not WAYS["batched"][selected.index].pads
     assert "positions it computes a prompt in another way beside a longer one" in selected.reasons[0]
     compiled = Settings.of(few, engine="compiled")
-    assert select(compiled, loaded, short).place == 0
-    assert WAYS["compiled"][select(compiled, loaded, long).place] == selection.Way("batched", pads=False)
+    assert select(compiled, loaded, short).index == 0
+    assert WAYS["compiled"][select(compiled, loaded, long).index] == selection.Way("batched", pads=False)
 
 
 def test_batches_of_one_length_hold_every_prompt_once(unproven):
     engine = make_engine(asked("batched"), unproven, 2, pads=False)
     lengths = [3, 5, 3, 3, 5, 1, 3]
-    prompts = [Prompt(index, str(index)) for index in range(len(lengths))]
+    prompts = [Request(index, str(index)) for index in range(len(lengths))]
     given = GivenPrompts({str(index): [5] * length for index, length in enumerate(lengths)})
     engine = make_engine(asked("batched"), dataclasses.replace(unproven, prompt_tokens=given), 2, pads=False)
     done = list(engine.generate([prompts], Watch()))

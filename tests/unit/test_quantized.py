@@ -11,9 +11,10 @@ import torch
 from engine_runs import PROMPTS, generate, outputs
 from torch import nn
 
-from nbkit.engines.packed_linear import PackedLinear, can_pack, with_linear_layers
+from nbkit.engines.packed_linear import PackedLinear, can_pack
 from nbkit.engines.perplexity import perplexity
 from nbkit.engines.quantized_linear import Int4Linear, Int8Linear, Int8Weight, quantized_copy
+from nbkit.engines.shared_copy import with_linear_layers
 from nbkit.errors import InputError
 
 CPU = torch.device("cpu")

@@ -109,6 +109,7 @@ def test_the_first_round_of_a_process_gives_no_number():
     assert [sample["rank"] for sample in ranks.samples()] == [0, 1]
 
 
+@pytest.mark.ranks
 def test_a_process_that_has_ended_is_dropped_though_nobody_has_taken_its_exit_code():
     ranks = Ranks()
     process = subprocess.Popen(["sleep", "60"])

@@ -4,16 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from engine_runs import PROMPTS, generate, outputs
 from example_runs import article
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 
 from nbkit.engines.sampling import Sampler
-
-DRAWN = {"temperature": 0.9, "top_p": 0.9, "seed": 3, "max_new_tokens": 10, "ignore_eos": True}
-
 
 NO_RULES = SimpleNamespace(
     generation_config=GenerationConfig(),
@@ -88,11 +84,3 @@ def test_seeds_differ_and_so_do_prompts():
     logits = torch.zeros(1, 1000)
     taken = [int(sampler(seed=s).choose(logits, rows((i, 0)))[0]) for s in range(3) for i in range(3)]
     assert len(set(taken)) > 6
-
-
-@pytest.mark.parametrize("more", [{}, {"top_k": 20, "top_p": 1.0}, {"top_p": 1.0}])
-def test_sampled_text_is_the_same_whatever_the_engine_and_the_batch(tiny, more):
-    expected = outputs(generate(tiny, PROMPTS, engine="simple", **DRAWN | more))
-    for engine, batch_size in (("batched", 4), ("compiled", 4), ("compiled", 9)):
-        assert outputs(generate(tiny, PROMPTS, engine=engine, batch_size=batch_size, **DRAWN | more)) == expected
-    assert expected != outputs(generate(tiny, PROMPTS, engine="simple", **DRAWN | more | {"seed": 4}))

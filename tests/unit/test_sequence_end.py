@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-from engine_runs import PROMPTS, generate, outputs
 from example_runs import article
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,19 +23,6 @@ def test_a_stop_string_ends_a_sequence_at_its_last_letter(tiny, text, stop):
     [shown] = end(tiny, stop=stop).text([text])
     assert not any(each in shown for each in stop)
     assert text.startswith(shown)
-
-
-@pytest.mark.parametrize("engine", ["simple", "batched", "compiled"])
-def test_engines_end_before_a_stop_string(tiny, engine):
-    plain = outputs(generate(tiny, PROMPTS, engine="simple", max_new_tokens=30, ignore_eos=True))
-    stop = [plain[0].text[10:12], plain[3].text[5:7]]
-    yielded = generate(tiny, PROMPTS, engine=engine, batch_size=4, max_new_tokens=30, ignore_eos=True, stop=stop)
-    for before, after in zip(plain, outputs(yielded), strict=True):
-        cuts = [before.text.find(each) for each in stop if each in before.text]
-        assert after.text == (before.text[: min(cuts)] if cuts else before.text)
-        assert after.finish_reason == ("stop" if cuts else "length")
-        assert after.new_tokens <= before.new_tokens
-    assert outputs(yielded)[0].new_tokens < 30
 
 
 def test_an_end_of_sequence_token_ends_unless_it_is_ignored(tiny):

