@@ -11,11 +11,11 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
 
 PAD_TO_MULTIPLE_OF = 8
 
@@ -24,6 +24,8 @@ def simple(
     accelerator: Accelerator, model: Any, tokenizer: Any, prompts: list[str], max_new_tokens: int
 ) -> list[dict[str, Any]]:
     """One prompt at a time; what each rank generated, gathered on all of them."""
+    from accelerate.utils import gather_object
+
     with accelerator.split_between_processes(prompts) as own_prompts:
         results: dict[str, Any] = {"outputs": [], "num_tokens": 0}
         for prompt in own_prompts:
@@ -40,6 +42,8 @@ def batched(
     accelerator: Accelerator, model: Any, tokenizer: Any, prompts: list[str], max_new_tokens: int, batch_size: int
 ) -> list[dict[str, Any]]:
     """``batch_size`` prompts at a time, padded on the left; gathered as in ``simple``."""
+    from accelerate.utils import gather_object
+
     with accelerator.split_between_processes(prompts) as own_prompts:
         results: dict[str, Any] = {"outputs": [], "num_tokens": 0}
         for tokenized in _tokenized_batches(tokenizer, own_prompts, batch_size, accelerator.device):
@@ -78,6 +82,8 @@ def timed_on_rank(
     engine: str, model_name: str, dtype: str, prompts: list[str], max_new_tokens: int, batch_size: int
 ) -> RankTiming:
     """On every rank: have the model there, then run one loop and time it."""
+    from accelerate import Accelerator
+
     accelerator = Accelerator()
     model, tokenizer = _loaded(model_name, dtype, str(accelerator.device))
     accelerator.wait_for_everyone()

@@ -21,34 +21,42 @@ from nbkit import dashboards
 
 workers = nbkit.Workers()
 prompts = nbkit.first_lines({prompts})
-settings = dict(max_new_tokens={tokens}, batch_size={batch}, ignore_eos=True)
+settings = dict(model={model!r}, max_new_tokens={tokens}, batch_size={batch}, ignore_eos=True)
 explore = dashboards.Explore(workers, prompts, **settings)
 def wait():
-    while explore._background.is_busy:
+    while explore.is_busy:
         time.sleep(0.02)
 wait()
 workers.generate(prompts, **settings)
-explore._on_run()
+explore.run()
 wait()
 """
 PLAIN = "give(workers.generate(prompts, **settings).wall_s)"
 WATCHED = """
-explore._on_run()
+explore.run()
 wait()
 give(explore.runs[-1].wall_s)
 """
 EVENTS = """
 import threading
 from nbkit.engines import Streamed
-from nbkit.generation import Progress, ShareBegun
-from nbkit.progress import RunProgress
-from nbkit.settings import Settings
-from nbkit.workers import Emitted, Job
+from nbkit.inference.generation import Progress, ShareBegun
+from nbkit.inference.progress import RunProgress
+from nbkit.records.settings import Settings
+from nbkit.runtime import Emitted, Job
 
 def feed(job, seconds, per_second):
+    try:
+        send(job, seconds, per_second)
+    except Exception as error:
+        job.set_exception(error)
+    else:
+        job.set_result(None)
+
+def send(job, seconds, per_second):
     begin = time.monotonic()
     for rank in (0, 1):
-        job.add_event(Emitted(rank, ShareBegun(10, 0.0, 0.0)))
+        job.add_event(Emitted(rank, ShareBegun(10, 0.0, 0.0, 3)))
     text = tuple(Streamed(i, "some words that a model has made up " * 8) for i in range(3))
     sent = 0
     while (at := time.monotonic() - begin) < seconds:
@@ -56,11 +64,10 @@ def feed(job, seconds, per_second):
             job.add_event(Emitted(sent % 2, Progress(at, sent // 2, text)))
             sent += 1
         time.sleep(0.002)
-    job.set_result(None)
 
 def cost(seconds, per_second):
     job = Job("events", lambda *_: None, lambda _: None)
-    explore._view.begin(2, Settings())
+    explore._view.begin(range(2), Settings())
     drawn = explore._view._throughput.version
     feeder = threading.Thread(target=feed, args=(job, seconds, per_second))
     cpu = time.process_time()
@@ -68,6 +75,7 @@ def cost(seconds, per_second):
     explore._follow(job, RunProgress(Settings(max_new_tokens=10**6), 20), prompts)
     used = time.process_time() - cpu
     feeder.join()
+    job.result()
     redraws = explore._view._throughput.version - drawn
     return {{"core_percent": 100 * used / seconds, "redraws_per_second": redraws / seconds}}
 
@@ -81,16 +89,17 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--max-new-tokens", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=5)
+    parser.add_argument(
+        "--model", default="smollm2-135m", help="short name, hub id or folder (default: smollm2-135m)"
+    )
     parser.add_argument("--seconds", type=float, default=10.0, help="of events")
     parser.add_argument("--out")
     options = parser.parse_args()
     path = result_path(options.out, "dashboard_cost")
     with Kernel() as kernel:
         kernel.run(GIVE)
-        kernel.run(
-            SET_UP.format(prompts=options.prompts, tokens=options.max_new_tokens, batch=options.batch_size),
-            cell="the-cell",
-        )
+        asked = {"model": options.model, "tokens": options.max_new_tokens, "batch": options.batch_size}
+        kernel.run(SET_UP.format(prompts=options.prompts, **asked), cell="the-cell")
         contenders = {"watched": lambda: kernel.run(WATCHED), "plain": lambda: kernel.run(PLAIN)}
         rounds = in_turns(contenders, options.pairs)
         events = kernel.run(EVENTS.format(seconds=options.seconds))

@@ -12,11 +12,13 @@ server, kernel and ranks share this machine's cores.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shutil
 import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comparison import percentile, print_table, result_path, write_result
 
@@ -27,8 +29,8 @@ from nbkit.records.export import load_runs
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 
-from lab import CHROMIUM_OPTIONS, OpenNotebook, lab_on  # noqa: E402
-from playwright.sync_api import expect, sync_playwright  # noqa: E402
+if TYPE_CHECKING:
+    from lab import OpenNotebook
 
 TIMEOUT_MS = 60_000
 WATCH = """
@@ -60,6 +62,8 @@ def first_token_s(run: nbkit.Run) -> float:
 
 def move(notebook: OpenNotebook, batch_size: int, saved: Path) -> dict[str, float]:
     """Move the slider once, in live mode, and wait for the run's end."""
+    from playwright.sync_api import expect
+
     page = notebook.page
     page.evaluate(WATCH)
     notebook.set_slider("batch size", batch_size)
@@ -70,22 +74,23 @@ def move(notebook: OpenNotebook, batch_size: int, saved: Path) -> dict[str, floa
     expect(notebook.button("Run")).to_be_enabled(timeout=TIMEOUT_MS)
     saved.unlink(missing_ok=True)
     notebook.press("JSON")
-    expect(page.get_by_text("Saved results/runs.json")).to_be_visible(timeout=TIMEOUT_MS)
+    # Not by the page's words: those of the move before may still stand there.
+    while not saved.exists():
+        page.wait_for_timeout(50)
     run = list(load_runs(saved).values())[-1]
     compute_ms = 1000 * first_token_s(run)
     return {"total_ms": total_ms, "compute_ms": compute_ms, "beyond_ms": total_ms - compute_ms}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--moves", type=int, default=20)
-    parser.add_argument("--out")
-    options = parser.parse_args()
-    path = result_path(options.out, "dashboard_latency")
+def measure(count: int, chromium: str) -> list[dict[str, float]]:
+    """Open the notebook, and move its slider so many times."""
+    from lab import CHROMIUM_OPTIONS, lab_on
+    from playwright.sync_api import expect, sync_playwright
+
     moves = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         shutil.copy(ROOT / "notebooks" / "explore_app.ipynb", folder)
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         with lab_on(Path(folder), browser) as lab:
             notebook = lab.open("explore_app.ipynb")
             notebook.run_all()
@@ -93,9 +98,22 @@ def main() -> None:
             expect(notebook.runs).to_have_count(1, timeout=TIMEOUT_MS)
             notebook.button("Live").click()
             expect(notebook.runs).to_have_count(2, timeout=TIMEOUT_MS)
-            for number in range(options.moves):
+            for number in range(count):
                 moves.append(move(notebook, 4 + number % 7, Path(folder) / "results" / "runs.json"))
             notebook.close()
+    return moves
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--moves", type=int, default=20, help="at least 2 (default: 20)")
+    parser.add_argument("--out")
+    options = parser.parse_args()
+    path = result_path(options.out, "dashboard_latency")
+    chromium = shutil.which("chromium")
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        sys.exit("dashboard_latency.py drives Chromium: apt-get install chromium; python -m pip install playwright")
+    moves = measure(options.moves, chromium)
     beyond = [each["beyond_ms"] for each in moves]
     findings = {
         "moves": [{name: round(value, 1) for name, value in each.items()} for each in moves],

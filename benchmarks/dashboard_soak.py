@@ -22,16 +22,17 @@ explore
 WAIT = """
 import time
 def wait(explore):
-    while explore._background.is_busy:
+    while explore.is_busy:
         time.sleep(0.01)
 wait(explore)
 """
 RUNS = """
 for _ in range({runs}):
-    explore._on_run()
+    explore.run()
     wait(explore)
 assert len(explore.runs) == {kept}, len(explore.runs)
 """
+RUNS_A_ROUND = 25
 COUNT = """
 import gc, threading
 gc.collect()
@@ -51,10 +52,16 @@ def count(kernel: Kernel, after: str) -> dict[str, object]:
     }
 
 
+def memory_growth(counts: list[dict[str, object]]) -> float | None:
+    """MB a round of runs, once the history is full; None of fewer than two rounds after that."""
+    full = [float(str(each["memory_MB"])) for each in counts if str(each["after"]).endswith(" runs")][1:]
+    return round(statistics.linear_regression(range(len(full)), full).slope, 3) if len(full) > 1 else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cell-runs", type=int, default=20)
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=200, help="in rounds of 25 (default: 200)")
     parser.add_argument("--out")
     options = parser.parse_args()
     path = result_path(options.out, "dashboard_soak")
@@ -66,19 +73,13 @@ def main() -> None:
             kernel.run(WAIT)
             if number in (1, 2) or number % 5 == 0:
                 counts.append(count(kernel, f"cell run {number} times"))
-        done = 0
-        for runs in (25, *[25] * ((options.runs - 25) // 25)):
-            done += runs
-            kernel.run(RUNS.format(runs=runs, kept=min(20, done)))
+        for done in range(RUNS_A_ROUND, options.runs + 1, RUNS_A_ROUND):
+            kernel.run(RUNS.format(runs=RUNS_A_ROUND, kept=min(20, done)))
             counts.append(count(kernel, f"{done} runs"))
         kernel.run("explore.close()")
         counts.append(count(kernel, "dashboard closed"))
     print_table("What the kernel holds", counts)
-    full = [each for each in counts if str(each["after"]).endswith(" runs")]
-    growth = statistics.linear_regression(
-        range(len(full[1:])), [float(str(each["memory_MB"])) for each in full[1:]]
-    ).slope
-    findings = {"counts": counts, "memory_growth_MB_per_25_runs_after_the_first_25": round(growth, 3)}
+    findings = {"counts": counts, "memory_growth_MB_per_25_runs_after_the_first_25": memory_growth(counts)}
     write_result(path, "Does a dashboard leak processes, threads, comms or memory?", vars(options), findings)
 
 

@@ -1,17 +1,23 @@
 """llama.cpp, many sequences in each batch, for compare.py: run with the Python of llama-cpp-python's environment.
 
-Arguments: a GGUF file, and a dtype, which is the file's own. Greedy, past the end of sequence, on all cores.
+Greedy, past the end of sequence, on all cores. A line of JSON is asked for, and a line of JSON answered.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 import time
 
-import llama_cpp
-import numpy as np
+try:
+    import llama_cpp
+    import numpy as np
+except ModuleNotFoundError as error:
+    missing = error.name
+else:
+    missing = None
 
 POSITIONS = 512
 """Of each sequence, prompt and output together."""
@@ -88,8 +94,14 @@ class Decoder:
         return room.raw[:count]
 
 
-def main(file: str, _dtype: str) -> None:
-    decoder = Decoder(file)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="a GGUF file")
+    parser.add_argument("dtype", help="the file's own")
+    options = parser.parse_args()
+    if missing:
+        sys.exit(f"{missing} is not installed for {sys.executable}: python -m pip install llama-cpp-python")
+    decoder = Decoder(options.file)
     for line in sys.stdin:
         asked = json.loads(line)
         began_s = time.perf_counter()
@@ -99,4 +111,4 @@ def main(file: str, _dtype: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -17,7 +17,7 @@ from unittest.mock import patch
 from comparison import print_table, result_path, write_result
 
 from nbkit import models
-from nbkit.engines import Prompt
+from nbkit.engines import Request
 from nbkit.records.settings import Settings
 
 ENGINES = ("batched", "compiled", "continuous")
@@ -38,10 +38,10 @@ def seconds_of_round(model: str, dtype: str) -> dict[str, float]:
                     del loaded.prepared[name]
                 began_s = time.perf_counter()
                 selected = select(
-                    Settings(model=model, engine=engine), loaded, [Prompt(0, "It was a bright cold day")]
+                    Settings(model=model, engine=engine), loaded, [Request(0, "It was a bright cold day")]
                 )
                 seconds[f"{engine}, {use}"] = time.perf_counter() - began_s
-                assert selected.place == 0, selected.reasons
+                assert selected.index == 0, selected.reasons
     return seconds
 
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
 from nbkit.models import locate
 from nbkit.models.model_arithmetic import LLAMA_2_7B
 
@@ -22,12 +19,21 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=LLAMA_2_7B.layers, help="fewer for a quick try")
     parser.add_argument("--dtype", default="bfloat16")
     options = parser.parse_args()
+    write(options.folder, options.layers, options.dtype)
+    print(f"written to {options.folder}")
+
+
+def write(folder: Path, layers: int, dtype: str) -> None:
+    """Make the model, on a GPU where there is one, and write it with the tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
     shape = LLAMA_2_7B
     config = LlamaConfig(
         vocab_size=shape.vocab_size,
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
-        num_hidden_layers=options.layers,
+        num_hidden_layers=layers,
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
         max_position_embeddings=4096,
@@ -35,11 +41,10 @@ def main() -> None:
         eos_token_id=2,
     )
     torch.manual_seed(0)
-    torch.set_default_dtype(getattr(torch, options.dtype))
+    torch.set_default_dtype(getattr(torch, dtype))
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        LlamaForCausalLM(config).save_pretrained(options.folder, max_shard_size="4GB")
-    AutoTokenizer.from_pretrained(locate("tiny-random", "float32")).save_pretrained(options.folder)
-    print(f"written to {options.folder}")
+        LlamaForCausalLM(config).save_pretrained(folder, max_shard_size="4GB")
+    AutoTokenizer.from_pretrained(locate("tiny-random", "float32")).save_pretrained(folder)
 
 
 if __name__ == "__main__":

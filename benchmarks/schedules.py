@@ -62,33 +62,13 @@ def simulated(
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--prompts", type=int, default=96)
-    parser.add_argument("--words", type=int, default=40, help="mean length of a prompt")
-    parser.add_argument("--max-new-tokens", type=int, default=40)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out")
-    options = parser.parse_args()
-    path = result_path(options.out, "schedules")
-    listed = prompts_of(options.prompts, options.words)
-    common = {"dtype": options.dtype, "max_new_tokens": options.max_new_tokens, "stop": [".", ",", "\n"]}
-    asked = {name: nbkit.Settings(**{**ARTICLE, **common, **choice}) for name, choice in SCHEDULES.items()}
-    with nbkit.Workers(options.ranks) as workers:
-        ranks = describe_ranks(workers)
-        every = {**asked, DEFAULT: nbkit.Settings(**common)}
-        for settings in every.values():
-            workers.generate(listed[: 8 * options.ranks], settings, max_new_tokens=2)
-        measured = in_turns({n: partial(workers.generate, listed, s) for n, s in every.items()}, options.rounds)
-    texts = {name: measured[0][name].outputs for name in every}
-    differing = {name: sum(a != b for a, b in zip(own, texts[STATIC], strict=True)) for name, own in texts.items()}
+def rows_of(measured: list[dict[str, nbkit.Run]]) -> list[dict[str, Any]]:
+    """One row a schedule."""
+    expected = measured[0][STATIC].outputs
     static_s = [taken[STATIC].wall_s for taken in measured]
     rows = []
-    for name in every:
-        run, seconds = measured[0][name], [taken[name].wall_s for taken in measured]
-        ratios = compare(static_s, seconds)
+    for name, run in measured[0].items():
+        seconds = [taken[name].wall_s for taken in measured]
         rows.append(
             {
                 "schedule": name,
@@ -96,33 +76,64 @@ def main() -> None:
                 "useful tokens/s": run.total_new_tokens / statistics.median(seconds),
                 "computed tokens": run.total_computed_tokens,
                 "padding %": 100 * run.padding_share,
-                "times the static": ratios["median_of_pairwise_ratios"],
-                "texts that differ": differing[name],
+                "times the static": compare(static_s, seconds)["median_of_pairwise_ratios"],
+                "texts that differ": sum(a != b for a, b in zip(run.outputs, expected, strict=True)),
             }
         )
-    lengths = measured[0][STATIC]
-    print_table(
-        f"{len(listed)} prompts of {min(lengths.prompt_tokens)} to {max(lengths.prompt_tokens)} tokens "
-        f"(median {statistics.median(lengths.prompt_tokens):.0f}), {min(lengths.new_tokens)} to "
-        f"{max(lengths.new_tokens)} new tokens (median {statistics.median(lengths.new_tokens):.0f})",
-        rows,
+    return rows
+
+
+def lengths_in_words(run: nbkit.Run) -> str:
+    """How long the prompts and the texts turned out to be."""
+    read, made = run.prompt_tokens, run.new_tokens
+    return (
+        f"{len(read)} prompts of {min(read)} to {max(read)} tokens (median {statistics.median(read):.0f}), "
+        f"{min(made)} to {max(made)} new tokens (median {statistics.median(made):.0f})"
     )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--prompts", type=int, default=96)
+    parser.add_argument("--words", type=int, default=40, help="mean length of a prompt")
+    parser.add_argument("--max-new-tokens", type=int, default=40)
+    parser.add_argument(
+        "--model", default="smollm2-135m", help="short name, hub id or folder (default: smollm2-135m)"
+    )
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
+    path = result_path(options.out, "schedules")
+    listed = prompts_of(options.prompts, options.words)
+    common = {"model": options.model, "dtype": options.dtype, "max_new_tokens": options.max_new_tokens}
+    common["stop"] = [".", ",", "\n"]
+    asked = {name: nbkit.Settings(**{**ARTICLE, **common, **choice}) for name, choice in SCHEDULES.items()}
+    every = {**asked, DEFAULT: nbkit.Settings(**common)}
+    with nbkit.Workers(options.ranks) as workers:
+        ranks = describe_ranks(workers)
+        for settings in every.values():
+            workers.generate(listed[: 8 * options.ranks], settings, max_new_tokens=2)
+        measured = in_turns({n: partial(workers.generate, listed, s) for n, s in every.items()}, options.rounds)
+    rows, static = rows_of(measured), measured[0][STATIC]
+    print_table(lengths_in_words(static), rows)
     model = CostModel.fit([taken[name] for taken in measured for name in asked])
-    forecast = simulated(model, lengths, asked, copies=1)
+    forecast = simulated(model, static, asked, copies=1)
     print_table("simulated, every rank with as much work", forecast)
-    write_result(
-        path,
-        "What do schedules bring on uneven work?",
-        vars(options),
-        {
-            "ranks": ranks,
-            "prompt_tokens": lengths.prompt_tokens,
-            "new_tokens": lengths.new_tokens,
-            "table": rows,
-            "simulated": forecast,
-            "seconds": [{name: run.wall_s for name, run in taken.items()} for taken in measured],
-        },
-    )
+    findings = {
+        "ranks": ranks,
+        "prompt_tokens": static.prompt_tokens,
+        "new_tokens": static.new_tokens,
+        "table": rows,
+        "simulated": forecast,
+        "seconds": [{name: run.wall_s for name, run in taken.items()} for taken in measured],
+    }
+    write_result(path, "What do schedules bring on uneven work?", vars(options), findings)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,30 @@
-"""vLLM the ordinary way, for compare.py: run with the Python of vLLM's environment, a folder and a dtype."""
+"""vLLM the ordinary way, for compare.py: run with the Python of vLLM's environment.
+
+A line of JSON is asked for, and a line of JSON answered.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 import time
 
 
-def main(folder: str, dtype: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="the model's")
+    parser.add_argument("dtype")
+    options = parser.parse_args()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    from vllm import LLM, SamplingParams
+    try:
+        from vllm import LLM, SamplingParams
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error.name} is not installed for {sys.executable}: python -m pip install vllm")
 
-    llm = LLM(folder, dtype=dtype, max_model_len=2048, disable_log_stats=True)
+    llm = LLM(options.folder, dtype=options.dtype, max_model_len=2048, disable_log_stats=True)
     for line in sys.stdin:
         asked = json.loads(line)
         sampling = SamplingParams(temperature=0, max_tokens=asked["new_tokens"], ignore_eos=True)
@@ -25,4 +36,4 @@ def main(folder: str, dtype: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -36,13 +36,14 @@ class Setting:
     is_held_out: bool
 
 
-def settings(dtype: str) -> list[Setting]:
+def settings(model: str, dtype: str, shorter: int = 1) -> list[Setting]:
     """What the model is fitted on: four batch sizes, two lengths; and five settings that differ from these."""
 
     def setting(name: str, n: int, words: int, held_out: bool, **asked: Any) -> Setting:
-        prompts = nbkit.synthetic_prompts(n, words, "lognormal", seed=words + n)
-        return Setting(name, tuple(prompts), nbkit.Settings(**{**ARTICLE, "dtype": dtype, **asked}), held_out)
+        prompts = nbkit.synthetic_prompts(n, words // shorter, "lognormal", seed=words + n)
+        return Setting(name, tuple(prompts), nbkit.Settings(**{**common, **asked}), held_out)
 
+    common = {**ARTICLE, "model": model, "dtype": dtype}
     work = {"ignore_eos": True}
     return [
         setting("batch size 1", 5, 20, False, batch_size=1, max_new_tokens=12, **work),
@@ -95,15 +96,20 @@ def hold_against(model: CostModel, setting: Setting, ranks: int, runs: Sequence[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--model", default="smollm2-135m", help="short name, hub id or folder (default: smollm2-135m)"
+    )
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--shorter", type=int, default=1, help="divide the prompts' mean lengths, for a quick try")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out")
     options = parser.parse_args()
     path = result_path(options.out, "what_if")
-    chosen = settings(options.dtype)
+    chosen = settings(options.model, options.dtype, options.shorter)
     with nbkit.Workers(max(options.ranks)) as workers:
         ranks_described = describe_ranks(workers)
-        workers.generate(nbkit.first_lines(2 * len(ranks_described)), dtype=options.dtype, max_new_tokens=4)
+        warm_up = {"model": options.model, "dtype": options.dtype, "max_new_tokens": 4}
+        workers.generate(nbkit.first_lines(2 * len(ranks_described)), **warm_up)
         runs = measure(workers, chosen, options.ranks, options.rounds)
     model = CostModel.fit([run for (setting, _), own in runs.items() if not setting.is_held_out for run in own])
     rows = [hold_against(model, s, ranks, own) for (s, ranks), own in runs.items() if s.is_held_out]

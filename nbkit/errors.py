@@ -66,8 +66,8 @@ class JobCancelled(concurrent.futures.CancelledError):
     Attributes
     ----------
     partial : Any
-        What was finished before the stop: a partial ``Run`` for a generation,
-        otherwise ``None``.
+        What was finished before the stop: of a generation a partial ``Run``, of another
+        function the values of the ranks that returned; ``None`` if there is nothing.
     """
 
     def __init__(self, message: str = "the job was cancelled", partial: Any = None) -> None:

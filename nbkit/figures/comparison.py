@@ -59,12 +59,13 @@ def time_parts(run: Run) -> go.Figure:
     Compiling is named only where there was any.
     """
     figure = go.Figure()
-    by_rank = {rank: run.time_parts(rank) for rank in range(run.world_size)}
+    by_rank = {rank: run.time_parts(rank) for rank in run.rank_numbers}
+    rows = rank_rows(list(by_rank))
     for part in PARTS:
         if part == "compile" and not any(parts[part] for parts in by_rank.values()):
             continue
         figure.add_bar(
-            y=rank_rows(run.world_size),
+            y=rows,
             x=[parts[part] for parts in by_rank.values()],
             name=part,
             orientation="h",
@@ -73,9 +74,9 @@ def time_parts(run: Run) -> go.Figure:
         )
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="seconds")
-    show_rows(figure, rank_rows(run.world_size))
+    show_rows(figure, rows)
     title = f"{run.engine_label}: {_largest_part(by_rank)} takes most of the {run.wall_s:.1f} s"
-    return styled(figure, title, height=170 + 42 * run.world_size)
+    return styled(figure, title, height=170 + 42 * len(by_rank))
 
 
 def _comparison_title(runs: Mapping[str, Run]) -> str:

@@ -12,15 +12,14 @@ from nbkit.records import BatchRecord, BatchTotals
 MOST_POINTS = 200
 
 
-def latency(batches: Sequence[BatchRecord], begin_s: float, world_size: int, title: str = "") -> go.Figure:
+def latency(batches: Sequence[BatchRecord], begin_s: float, ranks: Sequence[int], title: str = "") -> go.Figure:
     """Of each batch, when it ended: TTFT (from the batch's begin) and TPOT (per step after the first), in ms.
 
-    Where sequences join one by one, both are means over those that ended in a stretch of time.
+    A colour a rank. Where sequences join one by one, both are means over those that ended in a window of time.
     """
     figure = go.Figure()
-    points = latency_points(batches, begin_s, world_size)
-    for rank in range(world_size):
-        ttft, tpot = points[2 * rank], points[2 * rank + 1]
+    points = latency_points(batches, begin_s, ranks)
+    for rank, ttft, tpot in zip(ranks, points[::2], points[1::2], strict=True):
         colour = rank_colour(rank)
         figure.add_scatter(**ttft, name=f"TTFT, rank {rank}", marker={"color": colour, "symbol": "circle", "size": 9})
         figure.add_scatter(
@@ -32,12 +31,13 @@ def latency(batches: Sequence[BatchRecord], begin_s: float, world_size: int, tit
     return styled(figure, title, height=270)
 
 
-def latency_points(batches: Sequence[BatchRecord], begin_s: float, world_size: int) -> list[Arrays]:
-    """What the traces show: TTFT and TPOT of rank 0, of rank 1, and so on; of many batches a sample."""
-    points: list[Arrays] = [{"x": [], "y": []} for _ in range(2 * world_size)]
-    every = max(1, -(-len(batches) // MOST_POINTS))
-    for batch in batches[::every]:
-        ttft, tpot = points[2 * batch.rank], points[2 * batch.rank + 1]
+def latency_points(batches: Sequence[BatchRecord], begin_s: float, ranks: Sequence[int]) -> list[Arrays]:
+    """What the traces show: TTFT and TPOT of the first of the ranks, of the next, ...; of many batches a sample."""
+    points: dict[int, tuple[Arrays, Arrays]] = {rank: ({"x": [], "y": []}, {"x": [], "y": []}) for rank in ranks}
+    own_batches = [batch for batch in batches if batch.rank in points]
+    every = max(1, -(-len(own_batches) // MOST_POINTS))
+    for batch in own_batches[::every]:
+        ttft, tpot = points[batch.rank]
         ended_s = round(batch.end_s - begin_s, 3)
         own = BatchTotals()
         own.add(batch)
@@ -46,4 +46,4 @@ def latency_points(batches: Sequence[BatchRecord], begin_s: float, world_size: i
         if own.steps_after_first:
             tpot["x"].append(ended_s)
             tpot["y"].append(round(1000 * own.mean_tpot_s, 2))
-    return points
+    return [trace for pair in points.values() for trace in pair]

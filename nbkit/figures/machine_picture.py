@@ -8,7 +8,7 @@ from itertools import groupby
 import plotly.graph_objects as go
 
 from nbkit.figures.style import rank_colour, styled
-from nbkit.inference.hello import Hello
+from nbkit.inference.hello import HelloGather
 from nbkit.runtime.wire import RankInfo
 
 KERNEL_Y, HOST_Y, RANK_Y, DEVICE_Y = 3.0, 2.15, 1.2, 0.2
@@ -16,7 +16,7 @@ GATHER_COLOUR = "#009E73"
 MOST_ARROWS = 64
 
 
-def machine_picture(ranks: Sequence[RankInfo], hello: Hello | None = None, kernel_pid: int = 0) -> go.Figure:
+def machine_picture(ranks: Sequence[RankInfo], hello: HelloGather | None = None, kernel_pid: int = 0) -> go.Figure:
     """Nodes as boxes; in them kernel, host and ranks (circles) with their devices (squares); the gather as a ring.
 
     Both gloo and, by default, NCCL pass the parts of an all-gather on from rank to
@@ -25,8 +25,8 @@ def machine_picture(ranks: Sequence[RankInfo], hello: Hello | None = None, kerne
     Parameters
     ----------
     ranks : sequence of RankInfo
-        In rank order.
-    hello : Hello, optional
+        In rank order; they may be some of the workers' ranks.
+    hello : HelloGather, optional
         A gather that has taken place; its seconds go into the title.
     kernel_pid : int
         The process id of the notebook's kernel.
@@ -34,9 +34,9 @@ def machine_picture(ranks: Sequence[RankInfo], hello: Hello | None = None, kerne
     figure = go.Figure()
     middle = (len(ranks) - 1) / 2
     _add_nodes(figure, ranks)
-    for info in ranks:
-        _add_arrow(figure, (middle, HOST_Y), (info.rank, RANK_Y), "#999999")
-        _add_line(figure, (info.rank, RANK_Y), (_device_x(info, ranks), DEVICE_Y))
+    for x, info in enumerate(ranks):
+        _add_arrow(figure, (middle, HOST_Y), (x, RANK_Y), "#999999")
+        _add_line(figure, (x, RANK_Y), (_device_x(info, ranks), DEVICE_Y))
     _add_arrow(figure, (middle, KERNEL_Y), (middle, HOST_Y), "#999999")
     if len(ranks) > 1:
         _add_ring(figure, len(ranks))
@@ -51,7 +51,7 @@ def machine_picture(ranks: Sequence[RankInfo], hello: Hello | None = None, kerne
     return figure.update_layout(margin={"l": 8, "r": 8, "t": 50, "b": 8})
 
 
-def _title(ranks: Sequence[RankInfo], hello: Hello | None) -> str:
+def _title(ranks: Sequence[RankInfo], hello: HelloGather | None) -> str:
     if hello is None:
         return f"{len(ranks)} ranks"
     slowest_ms = 1000 * max(hello.gather_s)
@@ -59,8 +59,8 @@ def _title(ranks: Sequence[RankInfo], hello: Hello | None) -> str:
 
 
 def _add_nodes(figure: go.Figure, ranks: Sequence[RankInfo]) -> None:
-    for node, group in groupby(ranks, key=lambda info: info.node):
-        own = [info.rank for info in group]
+    for node, group in groupby(enumerate(ranks), key=lambda placed: placed[1].node):
+        own = [x for x, _ in group]
         left, right = own[0] - 0.45, own[-1] + 0.45
         top = KERNEL_Y + 0.5 if own[0] == 0 else RANK_Y + 0.65
         line = {"color": "#999999", "width": 1}
@@ -75,7 +75,7 @@ def _add_ranks(figure: go.Figure, ranks: Sequence[RankInfo]) -> None:
         f"rank {i.rank} of {i.world_size}, process {i.pid} on {i.node}, {i.device}, group {i.backend}" for i in ranks
     ]
     figure.add_scatter(
-        x=[info.rank for info in ranks],
+        x=list(range(len(ranks))),
         y=[RANK_Y] * len(ranks),
         mode="markers+text",
         text=[str(info.rank) for info in ranks],
@@ -85,12 +85,12 @@ def _add_ranks(figure: go.Figure, ranks: Sequence[RankInfo]) -> None:
         marker={"size": 32, "color": [rank_colour(info.rank) for info in ranks]},
     )
     # Many ranks leave no room for more than their numbers; the rest is in the hover texts.
-    for info in ranks if len(ranks) <= 8 else ():
+    for x, info in enumerate(ranks) if len(ranks) <= 8 else ():
         # On the side that the host's arrow does not come from.
-        is_left = info.rank < (len(ranks) - 1) / 2
+        is_left = x < (len(ranks) - 1) / 2
         side = "right" if is_left else "left"
         figure.add_annotation(
-            x=info.rank,
+            x=x,
             y=RANK_Y,
             text=f"rank {info.rank}<br>process {info.pid}",
             showarrow=False,
@@ -111,7 +111,7 @@ def _add_devices(figure: go.Figure, ranks: Sequence[RankInfo]) -> None:
 
 
 def _device_x(info: RankInfo, ranks: Sequence[RankInfo]) -> float:
-    sharing = [other.rank for other in ranks if (other.node, other.device) == (info.node, info.device)]
+    sharing = [x for x, other in enumerate(ranks) if (other.node, other.device) == (info.node, info.device)]
     return sum(sharing) / len(sharing)
 
 
@@ -157,11 +157,11 @@ def _add_arrow(
     )
 
 
-def _add_ring(figure: go.Figure, world_size: int) -> None:
+def _add_ring(figure: go.Figure, count: int) -> None:
     """Each rank to the next, and, in a bow, the last to the first."""
-    for rank in range(min(world_size - 1, MOST_ARROWS)):
-        _add_arrow(figure, (rank, RANK_Y + 0.03), (rank + 1, RANK_Y + 0.03), GATHER_COLOUR, width=2.5)
-    last, depth = world_size - 1, RANK_Y - 0.62
+    for x in range(min(count - 1, MOST_ARROWS)):
+        _add_arrow(figure, (x, RANK_Y + 0.03), (x + 1, RANK_Y + 0.03), GATHER_COLOUR, width=2.5)
+    last, depth = count - 1, RANK_Y - 0.62
     bow = f"M {last - 0.05},{RANK_Y - 0.13} C {last - 0.1},{depth} 0.1,{depth} 0.05,{RANK_Y - 0.13}"
     figure.add_shape(type="path", path=bow, line={"color": GATHER_COLOUR, "width": 2.5}, layer="below")
     figure.add_annotation(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from nbkit.analysis.cost_model import resolved_dtype
-from nbkit.analysis.scaling import series
+from nbkit.analysis.distinctions import distinctions, place_of
 from nbkit.figures.style import TOTAL_COLOUR, USEFUL_COLOUR, styled
 from nbkit.records.run import Run
+from nbkit.records.settings import ARTICLE, FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +71,20 @@ def pareto_front(trades: Sequence[Trade]) -> list[Trade]:
 
 
 def _trades(runs: Sequence[Run]) -> list[Trade]:
-    timed = [run for run in runs if run.is_complete and run.mean_tpot_s]
-    several_dtypes = len({resolved_dtype(run) for run in timed}) > 1
-    several_ends = len({run.settings.max_new_tokens for run in timed}) > 1
-    by_setting: dict[tuple[str, int], list[Run]] = {}
-    # Labels of series tell apart all that is not a repeat, but for the number of ranks.
-    for label, own in series(timed).items():
-        for run in own:
-            by_setting.setdefault((label, run.world_size), []).append(run)
+    timed = sorted((run for run in runs if run.is_complete and run.mean_tpot_s), key=place_of)
+    by_setting: dict[tuple[object, ...], list[Run]] = defaultdict(list)
+    names: dict[tuple[object, ...], str] = {}
+    for run, differing in zip(timed, distinctions(timed), strict=True):
+        setting = (run.world_size, *differing.values())
+        by_setting[setting].append(run)
+        names.setdefault(setting, _name(run, differing))
     return [
         Trade(
-            _name(own[0])
-            + (f" {resolved_dtype(own[0])}" if several_dtypes else "")
-            + (f" {own[0].settings.max_new_tokens} tokens" if several_ends else ""),
+            names[setting],
             1000 * statistics.median(run.mean_tpot_s for run in own),
             statistics.median(run.tokens_per_second for run in own),
         )
-        for own in by_setting.values()
+        for setting, own in by_setting.items()
     ]
 
 
@@ -99,11 +97,17 @@ def _range(trades: Sequence[Trade]) -> list[float] | None:
     return [first - 0.2 * span, last + 0.05 * span]
 
 
-def _name(run: Run) -> str:
-    engine = "" if run.engine == "batched" else f"{run.engine} "
-    split = "" if run.settings.split == "static" else f" {run.settings.split}"
-    order = "" if run.settings.order == "as_given" else " by length"
-    return f"{engine}{run.world_size}×{run.batch_size}{split}{order}"
+def _name(run: Run, differing: Mapping[str, str]) -> str:
+    """In short: of engine and schedule what is not as in the article, of all else what differs between runs."""
+    engine = "" if run.engine == ARTICLE["engine"] else f"{run.engine} "
+    schedule = [
+        FIELDS[name].in_words(value)
+        for name in ("split", "order")
+        for value in [getattr(run.settings, name)]
+        if value != ARTICLE[name]
+    ]
+    others = [words for name, words in differing.items() if name not in ("engine", "schedule")]
+    return " ".join((f"{engine}{run.world_size}×{run.batch_size}", *schedule, *others))
 
 
 def _title(front: Sequence[Trade]) -> str:

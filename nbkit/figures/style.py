@@ -59,9 +59,9 @@ def part_marker(part: str) -> dict[str, object]:
     return marker
 
 
-def rank_rows(world_size: int) -> list[str]:
-    """The rows of a figure with one a rank, from the top."""
-    return [f"rank {rank}" for rank in range(world_size)]
+def rank_rows(ranks: Sequence[int]) -> list[str]:
+    """The rows of a figure with one a rank, from the top, named by its number among the workers."""
+    return [f"rank {rank}" for rank in ranks]
 
 
 def styled(figure: go.Figure, title: str, height: int) -> go.Figure:

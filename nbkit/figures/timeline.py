@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from nbkit.figures.headline import headline
 from nbkit.figures.load import load_lines
 from nbkit.figures.style import SINCE_BEGIN, Arrays, part_marker, rank_colour, rank_rows, show_rows, styled
 from nbkit.records import BatchRecord, BatchTotals, RankRecord
+from nbkit.records.headline import headline
 from nbkit.records.run import Run
 
 TIMELINE_PARTS = ("tokenise", "compile", "prefill", "padding", "decode", "after the end", "detokenise", "waiting")
@@ -20,30 +20,30 @@ MOST_BARS = 160
 def timeline(
     batches: Sequence[BatchRecord],
     begin_s: float,
-    world_size: int,
+    ranks: Sequence[int],
     title: str = "",
-    ranks: Sequence[RankRecord] = (),
+    rank_records: Sequence[RankRecord] = (),
 ) -> go.Figure:
-    """Each rank's batches over time, a bar a batch, split into its parts; one trace a part.
+    """Each of the ranks' batches over time, a bar a batch, split into its parts; one trace a part.
 
     Prefill is divided into prompt and ``padding`` by their numbers of tokens, and decode
     into new tokens and those computed ``after the end`` of a sequence: a position costs
     the same whatever is in it. Of an engine whose sequences join one by one, a bar is a
-    stretch of time, its parts summed up.
+    window of time, its parts summed up.
     """
     figure = go.Figure()
-    bars = timeline_bars(batches, begin_s, ranks)
+    bars = timeline_bars(batches, begin_s, rank_records)
     for part in TIMELINE_PARTS:
         figure.add_bar(**bars[part], name=part, marker=part_marker(part))
     figure.update_traces(orientation="h", hovertemplate="%{customdata}<extra>%{fullData.name}</extra>")
     figure.update_layout(barmode="overlay", bargap=0.3)
     figure.update_xaxes(title=SINCE_BEGIN, rangemode="tozero")
-    show_rows(figure, rank_rows(world_size))
-    return styled(figure, title, height=150 + 42 * min(world_size, 16))
+    show_rows(figure, rank_rows(ranks))
+    return styled(figure, title, height=150 + 42 * min(len(ranks), 16))
 
 
 def timeline_bars(
-    batches: Sequence[BatchRecord], begin_s: float, ranks: Sequence[RankRecord] = ()
+    batches: Sequence[BatchRecord], begin_s: float, rank_records: Sequence[RankRecord] = ()
 ) -> dict[str, Arrays]:
     """What the timeline's traces show, by part: bar lengths ``x`` and bases in seconds, rows ``y``, hover texts."""
     bars: dict[str, Arrays] = {part: {"x": [], "base": [], "y": [], "customdata": []} for part in TIMELINE_PARTS}
@@ -52,10 +52,10 @@ def timeline_bars(
         for part, seconds in _seconds(several).items():
             _add(bars[part], several[0].rank, at, seconds, _in_words(several, seconds))
             at += seconds
-    for rank in ranks:
-        waits_from = rank.end_s - rank.gather_s - rank.waiting_s - begin_s
-        words = f"{rank.waiting_s:.3f} s waiting for the slowest rank"
-        _add(bars["waiting"], rank.rank, waits_from, rank.waiting_s, words)
+    for record in rank_records:
+        waits_from = record.end_s - record.gather_s - record.waiting_s - begin_s
+        words = f"{record.waiting_s:.3f} s waiting for the slowest rank"
+        _add(bars["waiting"], record.rank, waits_from, record.waiting_s, words)
     # Most runs compile nothing: the legend names it only where there is any.
     bars["compile"]["showlegend"] = bool(bars["compile"]["x"])
     return bars
@@ -63,7 +63,7 @@ def timeline_bars(
 
 def run_timeline(run: Run) -> go.Figure:
     """The timeline of a Run, titled with what came of it; over it, if it was watched, how busy each rank was."""
-    figure = timeline(run.batches, run.begin_s, run.world_size, headline(run), run.ranks)
+    figure = timeline(run.batches, run.begin_s, run.rank_numbers, headline(run), run.ranks)
     for name, line in load_lines(run.load_samples, run.begin_s).items():
         if line["busy_x"]:
             colour = rank_colour(int(name.split()[1]))

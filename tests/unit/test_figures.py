@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nbkit import figures
 from nbkit.records import LoadSample, OutOfMemory
 from nbkit.records.run import PARTS
-from nbkit.records.throughput import Throughput
+from nbkit.records.throughput import Throughput, of_batches
 from nbkit.runtime.wire import RankInfo
 
 
@@ -60,7 +60,7 @@ def test_compiling_is_seen_where_there_was_any():
 
 def test_latencies_of_sequences_that_join_one_by_one_are_their_own():
     stretch = dataclasses.replace(batch(0, (0, 1)), decode_steps=9, first_token_s=0.6, after_first_s=2.4)
-    ttft, tpot = figures.latency_points([stretch], 0.0, 1)
+    ttft, tpot = figures.latency_points([stretch], 0.0, [0])
     assert ttft["y"] == [300.0]
     assert tpot["y"] == [200.0]  # 12 tokens after the first two
 
@@ -75,10 +75,10 @@ def test_the_comparison_states_the_finding_and_both_counts():
 
 def test_figures_of_nothing_are_empty_figures():
     assert len(figures.comparison({}).data) == 2
-    assert len(figures.timeline([], 0.0, 3).data[0].x) == 0
-    assert len(figures.throughput_over_time(Throughput(), 2).data[0].x) == 0
+    assert len(figures.timeline([], 0.0, range(3)).data[0].x) == 0
+    assert len(figures.throughput_over_time(Throughput(), range(2)).data[0].x) == 0
     assert len(figures.token_histogram([]).data[0].x) == 0
-    assert len(figures.latency([], 0.0, 1).data[0].x) == 0
+    assert len(figures.latency([], 0.0, range(1)).data[0].x) == 0
     assert figures.load_over_time([], 0.0, []).data == ()
     assert figures.overlaid_throughput({}).data == ()
 
@@ -88,7 +88,7 @@ def test_throughput_has_a_line_for_all_ranks_and_one_for_each():
     for rank in (0, 1):
         throughput.count(rank, 0.0, 0)
         throughput.count(rank, 1.0, 10 + rank)
-    figure = figures.throughput_over_time(throughput, 2, "now")
+    figure = figures.throughput_over_time(throughput, range(2), "now")
     assert [trace.name for trace in figure.data] == ["all ranks", "rank 0", "rank 1"]
     assert list(figure.data[0].y) == pytest.approx([21] * 4)
     assert list(figure.data[2].y) == pytest.approx([11] * 4)
@@ -118,7 +118,7 @@ def test_ten_thousand_batches_are_drawn_as_some_hundred_bars_of_the_same_length_
     assert len(bars["decode"]["x"]) <= 2 * 160
     seconds = sum(sum(bars[part]["x"]) for part in ("decode", "after the end"))
     assert seconds == pytest.approx(sum(batch.decode_s for batch in made.batches), rel=1e-3)
-    assert sum(len(points["x"]) for points in figures.latency_points(made.batches, 0.0, 2)) <= 800
+    assert sum(len(points["x"]) for points in figures.latency_points(made.batches, 0.0, range(2))) <= 800
 
 
 def test_a_watched_run_has_its_load_over_its_timeline():
@@ -173,6 +173,50 @@ def test_the_machine_is_drawn_with_its_ranks_devices_and_ring(world_size):
     assert len(nodes) == -(-world_size // 4)
     green = [note for note in figure.layout.annotations if note.arrowcolor == "#009E73"]
     assert len(green) == world_size - 1
+
+
+def on_ranks(*numbers):
+    """A run that some of four ranks took part in: its records carry the workers' own numbers."""
+    made = run(prompts=12, world_size=len(numbers))
+    batches = [dataclasses.replace(batch, rank=numbers[batch.rank]) for batch in made.batches]
+    ranks = [dataclasses.replace(record, rank=numbers[record.rank], world_size=4) for record in made.ranks]
+    return dataclasses.replace(made, batches=batches, ranks=ranks, rank_numbers=list(numbers))
+
+
+def test_rows_and_lines_have_the_numbers_of_the_ranks_that_took_part():
+    made = on_ranks(2, 3)
+    for figure in (figures.run_timeline(made), figures.time_parts(made)):
+        assert list(figure.layout.yaxis.categoryarray) == ["rank 3", "rank 2"]
+        assert {row for trace in figure.data for row in trace.y} == {"rank 2", "rank 3"}
+    parts = figures.time_parts(made)
+    for position in range(2):
+        assert sum(trace.x[position] for trace in parts.data) == pytest.approx(made.wall_s)
+
+    throughput = figures.throughput_over_time(of_batches(made.batches, made.begin_s), made.rank_numbers)
+    assert [trace.name for trace in throughput.data] == ["all ranks", "rank 2", "rank 3"]
+    assert all(len(trace.x) for trace in throughput.data)
+    assert throughput.data[2].line.color == figures.rank_colour(3)
+
+    latency = figures.latency(made.batches, made.begin_s, made.rank_numbers)
+    assert [trace.name for trace in latency.data] == ["TTFT, rank 2", "TPOT, rank 2", "TTFT, rank 3", "TPOT, rank 3"]
+    assert sum(len(trace.x) for trace in latency.data) == 2 * len(made.batches)
+
+
+def test_latencies_of_ranks_that_were_not_asked_for_are_left_out():
+    ttft, tpot = figures.latency_points(on_ranks(2, 3).batches, 0.0, [3])
+    assert len(ttft["x"]) == len(tpot["x"]) == 2
+
+
+def test_some_of_the_ranks_are_drawn_side_by_side_under_their_own_numbers():
+    ranks = [RankInfo(rank, rank, 4, "node", 100 + rank, "cpu", "a CPU", "gloo") for rank in (1, 3)]
+    figure = figures.machine_picture(ranks)
+    drawn = next(trace for trace in figure.data if trace.hovertext[0].startswith("rank 1"))
+    assert list(zip(drawn.x, drawn.text, strict=True)) == [(0, "1"), (1, "3")]
+    # The one device that both share stands between them, in the box of their node.
+    assert list(next(trace for trace in figure.data if trace.marker.symbol == "square").x) == [0.5]
+    box = next(shape for shape in figure.layout.shapes if shape.type == "rect")
+    assert (box.x0, box.x1) == (-0.45, 1.45)
+    assert figure.layout.xaxis.range == (-0.9, 1.9)
 
 
 @pytest.mark.parametrize("engine", ["simple", "batched", "compiled"])

@@ -12,6 +12,7 @@ import nbkit
 from nbkit.files import machine
 
 
+@pytest.mark.ranks  # the platform module asks uname
 def test_a_description_is_plain_data_with_everything_a_result_needs():
     described = machine.describe()
 
@@ -23,6 +24,7 @@ def test_a_description_is_plain_data_with_everything_a_result_needs():
     assert described["packages"]["nbkit"] == nbkit.__version__
 
 
+@pytest.mark.ranks
 def test_cores_are_those_this_process_may_use():
     code = (
         "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
@@ -36,6 +38,7 @@ def test_a_package_that_is_not_installed_has_no_version():
     assert machine.package_version("no-such-package-at-all") is None
 
 
+@pytest.mark.ranks
 def test_describing_a_machine_loads_no_torch():
     code = "import sys; from nbkit import machine; machine.describe(); print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from nbkit import figures
-from nbkit.analysis.cost_model import resolved_dtype
+from nbkit.analysis.distinctions import besides_batch_size, distinctions
 from nbkit.analysis.scaling import ScalingPoint, explain_all, points_by_series
 from nbkit.errors import InputError
 from nbkit.figures.html.report import html_table, write_page
@@ -29,7 +30,8 @@ def has_account(points: Sequence[ScalingPoint]) -> bool:
 
 def of_one_schedule(runs: Sequence[Run], like: Run) -> list[Run]:
     """The complete runs that differ from one in ranks and batch size at most."""
-    return [run for run in runs if run.is_complete and _schedule(run) == _schedule(like)]
+    wanted = besides_batch_size(like)
+    return [run for run in runs if run.is_complete and besides_batch_size(run) == wanted]
 
 
 def sweep_figures(runs: Sequence[Run]) -> dict[str, go.Figure]:
@@ -40,9 +42,8 @@ def sweep_figures(runs: Sequence[Run]) -> dict[str, go.Figure]:
         if has_account(own):
             made[f"lost time: {label}"] = figures.lost_time(own)
             made[f"gap: {label}"] = figures.gap(own)
-    for schedule in dict.fromkeys(_schedule(run) for run in runs if run.is_complete):
-        alike = [run for run in runs if run.is_complete and _schedule(run) == schedule]
-        made[f"ranks and batch size: {', '.join(schedule)}"] = figures.heat_map(alike)
+    for name, alike in _by_schedule(runs).items():
+        made[f"ranks and batch size: {name}"] = figures.heat_map(alike)
     made["throughput and pace"] = figures.pareto(runs)
     return made
 
@@ -70,6 +71,12 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
     return write_page(path, title, sections)
 
 
-def _schedule(run: Run) -> tuple[str, ...]:
-    asked = run.settings
-    return run.engine_label, resolved_dtype(run), asked.split, asked.order.replace("_", " ")
+def _by_schedule(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Complete runs that differ in ranks and batch size at most, by what they have in common and others have not."""
+    complete = [run for run in runs if run.is_complete]
+    by_name: dict[str, list[Run]] = defaultdict(list)
+    for run, differing in zip(complete, distinctions(complete), strict=True):
+        always = {"engine": run.engine_label, "dtype": run.dtype, "schedule": run.settings.schedule_label}
+        others = [words for name, words in differing.items() if name not in always]
+        by_name[", ".join((*always.values(), *others))].append(run)
+    return by_name
