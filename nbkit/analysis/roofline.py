@@ -15,19 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nbkit.errors import InputError
+from nbkit.measure.device_speed.speed import RTX_3090 as RTX_3090
 from nbkit.measure.device_speed.speed import DeviceSpeed
 from nbkit.models.model_arithmetic import ModelShape
 from nbkit.records import BatchRecord
 from nbkit.records.run import Run
-
-RTX_3090 = DeviceSpeed(
-    name="GeForce RTX 3090",
-    dtype="bfloat16",
-    bytes_per_s=936e9,
-    flops_per_s=71e12,
-    source="NVIDIA Ampere GA102 GPU architecture whitepaper V2, Appendix A: 936 GB/s; 71 TFLOP/s, "
-    "bfloat16 on tensor cores, dense, accumulated in float32",
-)
 
 
 @dataclass(frozen=True, slots=True)

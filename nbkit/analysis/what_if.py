@@ -162,30 +162,30 @@ def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[schedule.
     if size == AUTO:
         size = schedule.even_batch_size(prompts, ranks, MOST_SEQUENCES)
 
-    def cut(places: range) -> schedule.Batches:
-        here = slice(places.start, places.stop)
+    def cut(indices: range) -> schedule.Batches:
+        here = slice(indices.start, indices.stop)
         budget = None
         if settings.token_budget is not None:
             budget = schedule.TokenBudget(
                 settings.token_budget, workload.prompt_tokens[here], settings.max_new_tokens, _multiple(settings)
             )
-        return schedule.batches(places, int(size), None if lengths is None else lengths[here], budget)
+        return schedule.batches(indices, int(size), None if lengths is None else lengths[here], budget)
 
     if settings.split == "dynamic":
         return cut(range(prompts)), None
-    places = [schedule.static_share(prompts, ranks, rank) for rank in range(ranks)]
-    shares = [cut(own) for own in places]
-    starts = [share.starts + own.start for share, own in zip(shares, places, strict=True)]
-    dealt = schedule.Batches(np.concatenate([share.places for share in shares]), np.concatenate(starts))
+    indices = [schedule.static_share(prompts, ranks, rank) for rank in range(ranks)]
+    shares = [cut(own) for own in indices]
+    starts = [share.starts + own.start for share, own in zip(shares, indices, strict=True)]
+    dealt = schedule.Batches(np.concatenate([share.indices for share in shares]), np.concatenate(starts))
     return dealt, np.repeat(np.arange(ranks), [len(share) for share in shares])
 
 
 def _shapes(dealt: schedule.Batches, workload: Workload, settings: Settings) -> BatchShapes:
-    prompt_tokens, new_tokens = workload.prompt_tokens[dealt.places], workload.new_tokens[dealt.places]
+    prompt_tokens, new_tokens = workload.prompt_tokens[dealt.indices], workload.new_tokens[dealt.indices]
     multiple = _multiple(settings)
     longest = np.maximum.reduceat(prompt_tokens, dealt.starts)
     return BatchShapes(
-        sequences=np.diff(dealt.starts, append=len(dealt.places)).astype(np.float64),
+        sequences=np.diff(dealt.starts, append=len(dealt.indices)).astype(np.float64),
         length=np.ceil(longest / multiple) * multiple,
         steps=np.maximum.reduceat(new_tokens, dealt.starts).astype(np.float64),
         prompt_tokens=np.add.reduceat(prompt_tokens, dealt.starts).astype(np.float64),

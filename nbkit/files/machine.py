@@ -178,10 +178,16 @@ def describe() -> dict[str, Any]:
 
     return {
         "node": socket.gethostname(),
-        "system": platform.platform(),
+        "system": _system(),
         "processor": processor_name(),
         "cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
         "packages": {name: package_version(name) for name in PACKAGES},
     }
+
+
+def _system() -> str:
+    """As ``platform.platform()`` has it, without the process that it starts."""
+    libc = "".join(platform.libc_ver())
+    return "-".join([platform.system(), platform.release(), platform.machine(), *(["with", libc] if libc else [])])

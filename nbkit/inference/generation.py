@@ -147,7 +147,7 @@ class _Work:
         from nbkit.engines.prompt_check import check_prompts_fit
         from nbkit.engines.selection import Selected, select
 
-        share = [self._prompt(place) for place in self._share]
+        share = [self._prompt(index) for index in self._share]
         check_prompts_fit(share, self.loaded, self._settings)
         is_library = self._settings.engine_spec.loads_itself
         selected = Selected(0, ()) if is_library else select(self._settings, self.loaded, share)
@@ -173,7 +173,7 @@ class _Work:
         pads = fallback is None or fallback.pads
         self.engine = make_engine(self._settings, self.loaded, fitting, pads=pads)
         if self._settings.tokenize_first:
-            prompts = [self._prompts[place] for place in self._places]
+            prompts = [self._prompts[index] for index in self._indices]
             self.loaded.prompt_tokens.of(prompts, self._settings.special_tokens)
 
     def _say_what_differs(self) -> None:
@@ -192,7 +192,7 @@ class _Work:
 
     def count_tokens(self) -> list[int]:
         """Tokens of each prompt of the rank's share."""
-        share = [self._prompts[place] for place in self._share]
+        share = [self._prompts[index] for index in self._share]
         return [len(ids) for ids in self.loaded.prompt_tokens.of(share, self._settings.special_tokens)]
 
     def run(self, begin_s: float, lengths: list[int]) -> list[Output]:
@@ -206,7 +206,7 @@ class _Work:
         batches = self._batches(lengths)
         mine = iter(batches) if self._is_static else schedule.taken_in_turn(batches, self._job.work_counter())
         outputs: list[Output] = []
-        drawn = ([self._prompt(int(place)) for place in batch] for batch in mine)
+        drawn = ([self._prompt(int(index)) for index in batch] for batch in mine)
         for batch in self.engine.generate(drawn, _Reporter(self._job, str(self.loaded.device))):
             self._job.emit(batch)
             if isinstance(batch, BatchDone):
@@ -215,15 +215,15 @@ class _Work:
         return outputs
 
     @property
-    def _places(self) -> range:
-        """The places of the prompts that may come to this rank."""
+    def _indices(self) -> range:
+        """The indices of the prompts that may come to this rank."""
         return self._share if self._is_static else range(len(self._prompts))
 
     def _batches(self, lengths: list[int]) -> schedule.Batches:
         sizes = lengths if self._settings.order == "by_length" else None
         if self._settings.is_in_flight:
             # One by one: a rank takes as many as it has room for, and then one whenever one has ended.
-            return schedule.batches(self._places, 1, sizes)
+            return schedule.batches(self._indices, 1, sizes)
         budget = None
         if self._settings.token_budget is not None:
             budget = schedule.TokenBudget(
@@ -232,10 +232,10 @@ class _Work:
                 self._settings.max_new_tokens,
                 self._settings.pad_to_multiple_of if self._settings.engine_spec.pads else 1,
             )
-        return schedule.batches(self._places, self.engine.batch_size, sizes, budget)
+        return schedule.batches(self._indices, self.engine.batch_size, sizes, budget)
 
-    def _prompt(self, place: int) -> Request:
-        return Request(place, self._prompts[place])
+    def _prompt(self, index: int) -> Request:
+        return Request(index, self._prompts[index])
 
 
 def _fallback(settings: Settings, plans: Sequence[Plan]) -> Fallback | None:

@@ -1,7 +1,7 @@
 """Schedule: which rank takes which prompts, in which batches.
 
 Pure, and the one place where it is decided: the ranks call it to work, the what-if
-simulation to predict. Indices are places in the user's list of prompts.
+simulation to predict. Indices are those of the user's list of prompts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Indices = npt.NDArray[np.int64]
 class Batches:
     """Prompts cut into batches, each a part of one list; iterates over the batches.
 
-    ``places`` has the shape (n,), ``starts`` the shape (batches,): where in ``places`` each begins.
+    ``indices`` has the shape (n,), ``starts`` the shape (batches,): where in ``indices`` each begins.
     """
 
-    places: Indices
+    indices: Indices
     starts: Indices
 
     def __len__(self) -> int:
@@ -33,14 +33,14 @@ class Batches:
         if number >= len(self):
             raise IndexError(f"there are {len(self)} batches, so none has the number {number}.")
         end = self.starts[number + 1] if number + 1 < len(self) else None
-        return self.places[self.starts[number] : end]
+        return self.indices[self.starts[number] : end]
 
     def __iter__(self) -> Iterator[Indices]:
         return (self[number] for number in range(len(self)))
 
 
 def static_share(count: int, ranks: int, rank: int) -> range:
-    """The places of one rank's prompts in the static split: contiguous, as even as can be, the first ones larger.
+    """The indices of one rank's prompts in the static split: contiguous, as even as can be, the first ones larger.
 
     It is the cut of accelerate's ``split_between_processes``, for the first ``ranks``
     of the ranks that are there; the others get nothing.
@@ -77,7 +77,7 @@ def even_batch_size(prompts: int, ranks: int, most: int) -> int:
 
 
 def batches(
-    places: Sequence[int] | Indices,
+    indices: Sequence[int] | Indices,
     batch_size: int,
     lengths: Sequence[int] | Indices | None = None,
     budget: TokenBudget | None = None,
@@ -86,7 +86,7 @@ def batches(
 
     Parameters
     ----------
-    places : sequence of int
+    indices : sequence of int
         The prompts to cut, shape (n,).
     batch_size : int
         Prompts a batch, at least 1.
@@ -98,12 +98,12 @@ def batches(
     budget : TokenBudget, optional
         Cut a batch short where it would exceed this.
     """
-    order = _order(len(places), lengths)
+    order = _order(len(indices), lengths)
     if budget is None:
         starts = np.arange(0, len(order), batch_size, dtype=np.int64)
     else:
         starts = _starts_within(np.asarray(budget.lengths, dtype=np.int64)[order], batch_size, budget)
-    return Batches(np.asarray(places, dtype=np.int64)[order], starts)
+    return Batches(np.asarray(indices, dtype=np.int64)[order], starts)
 
 
 def _order(count: int, lengths: Sequence[int] | Indices | None) -> Indices:
@@ -116,11 +116,11 @@ def _starts_within(lengths: Indices, batch_size: int, budget: TokenBudget) -> In
     """Where batches begin, for prompts of these lengths in this order."""
     starts: list[int] = []
     longest = 0
-    for place, length in enumerate(lengths.tolist()):
+    for index, length in enumerate(lengths.tolist()):
         longest = max(longest, -(-length // budget.pad_to_multiple_of) * budget.pad_to_multiple_of)
-        sequences = place - starts[-1] + 1 if starts else batch_size + 1
+        sequences = index - starts[-1] + 1 if starts else batch_size + 1
         if sequences > batch_size or sequences * (longest + budget.new_tokens) > budget.positions:
-            starts.append(place)
+            starts.append(index)
             longest = -(-length // budget.pad_to_multiple_of) * budget.pad_to_multiple_of
     return np.array(starts, dtype=np.int64)
 

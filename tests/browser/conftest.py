@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 from lab import CHROMIUM_OPTIONS, Lab, OpenNotebook, lab_on
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -37,38 +37,22 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("lab")
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, folder)
-    write_scaling_notebook(folder / "scaling_in_the_tests.ipynb")
     with lab_on(folder, browser) as lab:
         yield lab
-
-
-def write_scaling_notebook(path: Path) -> None:
-    """The scaling dashboard alone, with a sweep that takes seconds."""
-    code = """import nbkit
-from nbkit import dashboards
-grid = nbkit.Grid(ranks=(1, 2), batch_sizes=(2, 5), repeats=2,
-                  base=nbkit.Settings(max_new_tokens=6, ignore_eos=True))
-workers = nbkit.Workers(2)
-dashboards.Scaling(workers, nbkit.Sweep(grid, nbkit.first_lines(10)), path="sweep.json")"""
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(code)],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
-    nbformat.write(notebook, path)
 
 
 @pytest.fixture
 def open_notebook(lab: Lab) -> Iterator[Callable[..., OpenNotebook]]:
     """Open a notebook of the lab; at the end of the test its kernel ends, whatever the test came to."""
-    opened: list[OpenNotebook] = []
+    with contextlib.ExitStack() as opened:
+        yield lambda *args, **size: opened.enter_context(contextlib.closing(lab.open(*args, **size)))
 
-    def open_one(name: str, width: int = 1280, height: int = 1400) -> OpenNotebook:
-        opened.append(lab.open(name, width, height))
-        return opened[-1]
 
-    yield open_one
-    for notebook in opened:
-        notebook.close()
+@pytest.fixture
+def open_with(lab: Lab) -> Iterator[Callable[..., OpenNotebook]]:
+    """Open a notebook with some code, on the kernel that all such share; its page closes with the test."""
+    with contextlib.ExitStack() as opened:
+        yield lambda *args, **size: opened.enter_context(contextlib.closing(lab.open_with(*args, **size)))
 
 
 @pytest.fixture

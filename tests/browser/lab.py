@@ -15,7 +15,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
+import nbformat
 import psutil
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
@@ -26,6 +28,13 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SHARED = "dashboard_in_the_tests.ipynb"
+WORKERS = """import nbkit
+from nbkit import dashboards
+if "workers" not in globals():
+    workers = nbkit.Workers(2)
+if workers.world_size != 2:
+    workers.resize(2)"""
 START_TIMEOUT_S = 90
 KERNEL_TIMEOUT_MS = 120_000
 
@@ -110,13 +119,33 @@ class Lab:
         self._opened += 1
         name = f"{self._opened}-{notebook}"
         shutil.copy(self.folder / notebook, self.folder / name)
+        return self._in_a_page(OpenNotebook, name, width, height)
+
+    def open_with(self, code: str, width: int = 1280, height: int = 1400) -> SharedNotebook:
+        """Open a notebook with this code, for which two ``workers`` are there, in a page of its own.
+
+        All such notebooks have one kernel and its workers, which start once; a dashboard replaces the one before.
+        """
+        write_notebook(self.folder / SHARED, WORKERS, code)
+        return self._in_a_page(SharedNotebook, SHARED, width, height)
+
+    def _in_a_page(self, kind: type[Opened], name: str, width: int, height: int) -> Opened:
         page = self._browser.new_page(viewport={"width": width, "height": height})
         # Without the tabs of the page before.
         page.goto(self.server.url(f"lab/tree/{name}?token={self._token}&reset"))
         page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=KERNEL_TIMEOUT_MS)
-        opened = OpenNotebook(page)
+        opened = kind(page)
         opened.wait_until_idle()
         return opened
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """Write a notebook; a cell's id is its place, by which a dashboard knows the one that it replaces."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(code, id=f"cell-{place}") for place, code in enumerate(cells)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    nbformat.write(notebook, path)
 
 
 class DashboardPage:
@@ -199,6 +228,17 @@ class OpenNotebook(DashboardPage):
         with contextlib.suppress(Error):  # it may have ended in the test
             self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         super().close()
+
+
+class SharedNotebook(OpenNotebook):
+    """A notebook whose kernel others go on with."""
+
+    def close(self) -> None:
+        """Close the page."""
+        DashboardPage.close(self)
+
+
+Opened = TypeVar("Opened", bound=OpenNotebook)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,18 @@
-"""The dashboards as a person uses them: real JupyterLab, real Chromium, real workers, the real model."""
+"""The dashboards as a person uses them: real JupyterLab, real Chromium, real workers."""
 
 from __future__ import annotations
 
 import re
 import time
 
+from lab import write_notebook
 from playwright.sync_api import expect
 
 RUN_TIMEOUT_MS = 60_000
+# A run of minutes, if nobody ends it.
+LONG = """dashboards.Explore(
+    workers, ["abc"] * 1000, model="tiny-random", engine="batched", batch_size=1, max_new_tokens=200, ignore_eos=True
+)"""
 MARKUP = "<img src=nowhere onerror='window.markupRan = true'><b>bold</b> 🙂 مرحبا"
 
 
@@ -27,9 +32,8 @@ def stays_as_drawn(page, figure):
     raise AssertionError("the figure is still being drawn")
 
 
-def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, screenshot, tmp_path):
-    # Not 03_batches, whose other cells the tests of the notebooks run.
-    notebook = open_notebook("explore_app.ipynb", width=1280, height=1750)
+def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_with, screenshot, tmp_path):
+    notebook = open_with("dashboards.Explore(workers, **nbkit.ARTICLE, max_new_tokens=20)", height=1750)
     page = notebook.page
     ready(notebook)
 
@@ -72,8 +76,8 @@ def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_notebook, s
     expect(notebook.runs).to_have_count(4)
 
 
-def test_an_engine_in_which_sequences_join_finds_its_batch_size_by_itself(open_notebook):
-    notebook = open_notebook("explore_app.ipynb", height=1750)
+def test_an_engine_in_which_sequences_join_finds_its_batch_size_by_itself(open_with):
+    notebook = open_with('dashboards.Explore(workers, model="tiny-random", engine="batched")', height=1750)
     page = notebook.page
     ready(notebook)
 
@@ -95,24 +99,22 @@ def test_an_engine_in_which_sequences_join_finds_its_batch_size_by_itself(open_n
     assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
 
     # 20 prompts on 2 workers: 10 side by side on each.
-    notebook.set_slider("new tokens", 4)
     notebook.press("Run")
     expect(notebook.runs).to_have_count(1, timeout=RUN_TIMEOUT_MS)
     expect(notebook.runs.first.locator("input[type=text]")).to_have_value("1: compiled 10, 2w")
     expect(page.get_by_text(re.compile("^compiled, batch size 10, 2 workers: 20 prompts in")).first).to_be_visible()
 
 
-def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_notebook):
-    notebook = open_notebook("explore_app.ipynb")
+def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_with):
+    notebook = open_with(LONG)
     page = notebook.page
     ready(notebook)
 
     # Stop keeps what is finished.
-    notebook.set_slider("new tokens", 400)
     notebook.press("Run")
     expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     notebook.press("Stop")
-    expect(page.get_by_text(re.compile(r"^batched.* stopped after \d+ of 20 prompts")).first).to_be_visible(
+    expect(page.get_by_text(re.compile(r"^batched.* stopped after \d+ of 1000 prompts")).first).to_be_visible(
         timeout=20_000
     )
     expect(notebook.button("Run")).to_be_enabled()
@@ -139,24 +141,23 @@ def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_notebook):
     expect(notebook.button("Run")).to_be_enabled()
 
 
-def test_live_mode_shows_only_what_was_asked_for_last(open_notebook):
-    notebook = open_notebook("explore_app.ipynb")
+def test_live_mode_shows_only_what_was_asked_for_last(open_with):
+    notebook = open_with(LONG)
     page = notebook.page
     ready(notebook)
-    notebook.set_slider("new tokens", 300)
     notebook.button("Live").click()
     expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
 
     # Moved in the middle of the run: that run is outdated, cancelled and not kept.
-    notebook.set_slider("new tokens", 200)
-    notebook.set_slider("batch size", 10)
+    notebook.set_slider("new tokens", 150)
+    notebook.set_slider("batch size", 50)
     notebook.set_slider("new tokens", 6)
-    finished = page.get_by_text(re.compile("^batched, batch size 10, 2 workers: 20 prompts in"))
+    finished = page.get_by_text(re.compile("batch size 50, 2 workers: 1000 prompts in"))
     expect(finished.first).to_be_visible(timeout=RUN_TIMEOUT_MS)
     expect(notebook.runs).to_have_count(1)
     expect(page.locator(".nbkit-outdated")).to_have_count(0)
     expect(
-        page.locator(".nbkit-comparison").get_by_role("row", name=re.compile("^computed tokens 120"))
+        page.locator(".nbkit-comparison").get_by_role("row", name=re.compile("^computed tokens 6,?000"))
     ).to_be_visible()
 
     # A changed engine runs at once, and what does not apply to it is off and says why.
@@ -165,60 +166,68 @@ def test_live_mode_shows_only_what_was_asked_for_last(open_notebook):
     expect(page.get_by_text("Not used by simple").first).to_be_visible()
 
 
-def test_a_reloaded_page_goes_on_showing_the_run_and_a_killed_rank_is_named(lab, open_notebook):
-    notebook = open_notebook("explore_app.ipynb")
+def test_a_reloaded_page_goes_on_showing_the_run_and_a_killed_rank_is_named(lab, open_with):
+    notebook = open_with(LONG)
     page = notebook.page
     ready(notebook)
-    notebook.set_slider("new tokens", 250)
     notebook.press("Run")
     expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
 
     notebook.save_and_reload()
     expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     expect(notebook.lines("computed tokens/s")).not_to_have_count(0)
-    expect(page.get_by_text(re.compile(r"^\d+ of 20 prompts"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^\d+ of 1000 prompts"))).to_be_visible()
     expect(notebook.button("Stop")).to_be_enabled()
 
     lab.server.ranks()[-1].kill()
     expect(page.get_by_text(re.compile(r"rank \d \(process \d+\) was killed"))).to_be_visible(timeout=20_000)
     notebook.set_slider("new tokens", 4)
+    notebook.set_slider("batch size", 50)
     notebook.press("Run")
-    expect(page.get_by_text(re.compile("^batched.* 20 prompts in")).first).to_be_visible(timeout=RUN_TIMEOUT_MS)
+    expect(page.get_by_text(re.compile("batch size 50.* 1000 prompts in")).first).to_be_visible(
+        timeout=RUN_TIMEOUT_MS
+    )
 
     # Reloaded after the run, nothing is stale: figures show what they showed.
     notebook.save_and_reload()
     expect(notebook.lines("tokens/s overall")).not_to_have_count(0, timeout=RUN_TIMEOUT_MS)
 
 
+def other_ranks(lab, than, count):
+    """Wait until there are so many other ranks."""
+    deadline = time.monotonic() + 30
+    while len(others := set(lab.server.ranks()) - than) != count:
+        assert time.monotonic() < deadline, f"there are {len(others)} other ranks, not {count}"
+        time.sleep(0.2)
+    return others
+
+
 def test_a_cell_run_again_replaces_its_dashboard_and_a_restart_is_seen(lab, open_notebook):
-    notebook = open_notebook("explore_app.ipynb")
+    of_others = set(lab.server.ranks())
+    write_notebook(lab.folder / "own.ipynb", f"from nbkit import dashboards\n{LONG.replace('workers', 'None')}")
+    notebook = open_notebook("own.ipynb")
     page = notebook.page
     # Only now: so narrow, JupyterLab may hide the kernel's status, by which an open notebook is known.
     page.set_viewport_size({"width": 900, "height": 1100})
     ready(notebook)
-    notebook.set_slider("new tokens", 300)
     notebook.press("Run")
     expect(notebook.figure("computed tokens/s")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     assert notebook.width_needed() <= 1, "nothing is cut off at 900 pixels"
-    first = {rank.pid for rank in lab.server.ranks()}
+    first = other_ranks(lab, of_others, 2)
 
     notebook.run_all()
     expect(notebook.status.get_by_text("Ready. Choose and press Run.")).to_be_visible(timeout=RUN_TIMEOUT_MS)
     expect(page.locator(".nbkit-runs")).to_have_count(1)
-    second = {rank.pid for rank in lab.server.ranks()}
-    assert len(second) == 2, "the workers of the first dashboard are gone"
-    assert not first & second
+    other_ranks(lab, of_others | first, 2)
+    assert not first & set(lab.server.ranks()), "the workers of the first dashboard are gone"
 
     page.evaluate("void window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     expect(page.locator(".jupyter-widgets-disconnected")).not_to_have_count(0, timeout=RUN_TIMEOUT_MS)
-    deadline = time.monotonic() + 30
-    while lab.server.ranks():
-        assert time.monotonic() < deadline, "the workers outlive their kernel"
-        page.wait_for_timeout(200)
+    other_ranks(lab, of_others, 0)
 
 
-def test_hello_shows_the_machine_and_who_answered(open_notebook, screenshot):
-    notebook = open_notebook("01_hello_gather.ipynb", height=760)
+def test_hello_shows_the_machine_and_who_answered(open_with, screenshot):
+    notebook = open_with("dashboards.Hello(workers)", height=760)
     page = notebook.page
     notebook.run_all()
     expect(notebook.button("Say hello")).to_be_enabled(timeout=RUN_TIMEOUT_MS)
@@ -232,13 +241,8 @@ def test_hello_shows_the_machine_and_who_answered(open_notebook, screenshot):
     screenshot(page, "hello", page.locator(".nbkit"))
 
 
-def test_monitor_shows_each_rank_until_it_is_paused(lab, open_notebook, screenshot):
-    (lab.folder / "monitor.ipynb").write_text(
-        (lab.folder / "explore_app.ipynb")
-        .read_text()
-        .replace("Explore(**nbkit.ARTICLE, max_new_tokens=20)", "Monitor()")
-    )
-    notebook = open_notebook("monitor.ipynb", height=560)
+def test_monitor_shows_each_rank_until_it_is_paused(open_with, screenshot):
+    notebook = open_with("dashboards.Monitor(workers)", height=560)
     page = notebook.page
     notebook.run_all()
     expect(page.get_by_text("Watching.")).to_be_visible(timeout=RUN_TIMEOUT_MS)

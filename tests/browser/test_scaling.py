@@ -8,12 +8,15 @@ import pytest
 from playwright.sync_api import expect
 
 SWEEP_TIMEOUT_MS = 150_000
+SWEEP = """grid = nbkit.Grid(ranks=(1, 2), batch_sizes=(2, 5), repeats=2,
+                  base=nbkit.Settings(max_new_tokens=6, ignore_eos=True))
+dashboards.Scaling(workers, nbkit.Sweep(grid, nbkit.first_lines(10)), path="sweep.json")"""
 
 
 @pytest.fixture(scope="module")
 def notebook(lab):
-    """The scaling lab, opened and run; workers start once for both tests."""
-    notebook = lab.open("scaling_in_the_tests.ipynb")
+    """The scaling lab, opened and run; both tests go on with it."""
+    notebook = lab.open_with(SWEEP)
     notebook.run_all()
     ready = notebook.page.get_by_text("Ready. Choose and press Run sweep.")
     expect(ready).to_be_visible(timeout=SWEEP_TIMEOUT_MS)

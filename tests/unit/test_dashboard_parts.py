@@ -11,25 +11,27 @@ import pytest
 from example_runs import run
 from hypothesis import given
 from hypothesis import strategies as st
+from shown_widgets import choose, control, figure, pictured, press, words
 
 from nbkit import figures
 from nbkit.app.dashboards.explore.controls import Controls
 from nbkit.app.dashboards.explore.live_view import LiveView
-from nbkit.app.dashboards.explore.more_controls import stop_strings, stop_text
 from nbkit.app.dashboards.explore.prompts_panel import PromptsPanel
 from nbkit.app.dashboards.explore.run_files import RunFiles
 from nbkit.app.dashboards.explore.run_history import RunHistory
 from nbkit.app.dashboards.explore.run_list import MOST_CHOSEN, MOST_UNPINNED, RunList
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import Panel, in_words
+from nbkit.app.dashboards.parts.setting_control import stop_strings, stop_text
 from nbkit.app.dashboards.parts.widget_tree import close_tree
 from nbkit.app.dashboards.parts.workers_control import slider
 from nbkit.errors import InputError
 from nbkit.files import machine
 from nbkit.prompts import first_lines
 from nbkit.records import OutOfMemory
+from nbkit.records.engine_spec import ENGINES
 from nbkit.records.request import Conversation
-from nbkit.records.settings import ENGINES, Settings
+from nbkit.records.settings import FIELDS, Settings
 from nbkit.records.throughput import Throughput
 
 
@@ -47,7 +49,7 @@ def test_closing_a_tree_leaves_no_widget_open():
 
 
 def test_a_figure_keeps_what_it_shows_in_its_state():
-    figure = LiveFigure(figures.throughput_over_time(Throughput(), 1, "running"))
+    figure = LiveFigure(figures.throughput_over_time(Throughput(), [0], "running"))
     figure.show([{"x": [1.0], "y": [5.0]}], title="5 tokens/s")
 
     state = figure.get_state()
@@ -70,10 +72,9 @@ def test_figures_share_one_copy_of_plotly_even_after_all_widgets_were_closed():
 def test_a_panel_shows_its_error_until_it_can_be_drawn_again():
     panel = Panel(ipywidgets.HTML())
     panel.draw(lambda: 1 / 0)
-    assert panel.children[1].layout.display is None
-    assert "ZeroDivisionError: division by zero (test_dashboard_parts.py" in panel.children[1].value
+    assert "ZeroDivisionError: division by zero (test_dashboard_parts.py" in words(panel)
     panel.draw(lambda: None)
-    assert panel.children[1].layout.display == "none"
+    assert "ZeroDivisionError" not in words(panel)
 
 
 def test_the_kits_own_errors_are_shown_in_their_own_words():
@@ -122,17 +123,33 @@ def test_every_control_says_what_it_is():
     assert all(field.says for field in controls_of(Settings()).fields)
 
 
+def test_controls_are_made_from_what_there_is_to_know_of_the_fields():
+    controls = controls_of(Settings())
+    assert [field.control.description for field in controls.fields] == [
+        *("engine", "batch size", "new tokens", "model", "dtype", "split", "order"),
+        *("temperature", "top-p", "top-k", "seed", "quantization", "token budget"),
+        *("special tokens", "pad to", "ignore end", "tokenise first", "stop"),
+    ]
+    for name, info in FIELDS.items():
+        assert controls.control(name).widget.description == info.label
+        if name != "engine":
+            assert controls.control(name).line.startswith(info.help)
+    assert controls.control("max_new_tokens").widget.max == FIELDS["max_new_tokens"].values.slider_to
+    assert controls.control("dtype").widget.options == FIELDS["dtype"].values.names
+    assert controls.control("token_budget").line == "Tokens side by side on a worker; 0: no limit."
+
+
 def test_controls_that_do_not_apply_are_off_and_say_why():
     controls = controls_of(Settings(temperature=0.5, batch_size=4))
     assert set(off(controls)) == {"pad to"}
-    controls._engine.value = "simple"
+    controls.control("engine").widget.value = "simple"
     assert set(off(controls)) == {"batch size", "pad to", "token budget", "quantization"}
     assert all("simple" in said for said in off(controls).values())
-    assert controls._auto.disabled
-    controls._engine.value = "batched"
+    assert controls.control("batch_size").word_box.disabled
+    controls.control("engine").widget.value = "batched"
     assert set(off(controls)) == {"quantization"}
-    assert not controls._auto.disabled
-    controls._more._temperature.value = 0.0
+    assert not controls.control("batch_size").word_box.disabled
+    controls.control("temperature").widget.value = 0.0
     assert set(off(controls)) == {"quantization", "top-p", "top-k", "seed"}
     assert all("temperature 0" in off(controls)[name] for name in ("top-p", "top-k", "seed"))
 
@@ -141,38 +158,41 @@ def test_auto_switches_the_batch_size_off_and_gives_it_back():
     changes = []
     controls = controls_of(Settings(), lambda: changes.append(controls.settings().batch_size))
     assert "auto" in off(controls)["batch size"]
-    controls._auto.value = False
+    controls.control("batch_size").word_box.value = False
     assert "batch size" not in off(controls)
-    controls._batch_size.value = 5
-    controls._auto.value = True
+    controls.control("batch_size").widget.value = 5
+    controls.control("batch_size").word_box.value = True
     assert changes == [16, 5, "auto"]
 
 
 def test_an_engine_without_quantization_gets_none_and_the_choice_stays():
     controls = controls_of(Settings(quantization="int8"))
-    controls._engine.value = "batched"
+    controls.control("engine").widget.value = "batched"
     assert controls.settings().quantization == "none"
-    controls._engine.value = "compiled"
+    controls.control("engine").widget.value = "compiled"
     assert controls.settings().quantization == "int8"
 
 
 def test_engines_that_are_not_installed_are_offered_and_say_how_to_get_them(monkeypatch):
     monkeypatch.setattr(machine, "package_version", lambda name: "1.0" if name == "openvino-genai" else None)
     controls = controls_of(Settings())
-    assert [name for _, name in controls._engine.options] == list(ENGINES)
-    assert [label for label, _ in controls._engine.options][-2:] == ["vllm (not installed)", "openvino"]
-    controls._engine.value = "vllm"
+    assert [name for _, name in controls.control("engine").widget.options] == list(ENGINES)
+    assert [label for label, _ in controls.control("engine").widget.options][-2:] == [
+        "vllm (not installed)",
+        "openvino",
+    ]
+    controls.control("engine").widget.value = "vllm"
     assert "pip install vllm" in controls.fields[0].says
-    controls._engine.value = "openvino"
+    controls.control("engine").widget.value = "openvino"
     assert "install" not in controls.fields[0].says
 
 
 def test_the_fold_is_closed_and_its_title_names_what_is_not_as_usual():
-    folded = controls_of(Settings())._more.widget
-    assert (folded.selected_index, folded.titles) == (None, ("More",))
+    _, fold = controls_of(Settings()).widget.children
+    assert (fold.selected_index, fold.titles) == (None, ("More",))
     controls = controls_of(Settings(stop=("a",)))
-    controls._more._temperature.value = 0.7
-    assert controls._more.widget.titles == ("More: temperature, stop",)
+    controls.control("temperature").widget.value = 0.7
+    assert "More: temperature, stop" in words(controls)
 
 
 def test_stop_strings_are_typed_one_a_line():
@@ -188,9 +208,9 @@ def test_any_stop_strings_can_be_shown_and_read(texts):
 def test_each_change_of_a_control_is_told():
     changes = []
     controls = controls_of(Settings(batch_size=4), lambda: changes.append(controls.settings()))
-    controls._batch_size.value = 5
-    controls._dtype.value = "float32"
-    controls._more._seed.value = 3
+    controls.control("batch_size").widget.value = 5
+    controls.control("dtype").widget.value = "float32"
+    controls.control("seed").widget.value = 3
     assert [(s.batch_size, s.dtype, s.seed) for s in changes] == [
         (5, "auto", 0),
         (5, "float32", 0),
@@ -200,46 +220,53 @@ def test_each_change_of_a_control_is_told():
 
 def test_a_panel_that_fails_leaves_the_other_panels_alive(monkeypatch):
     view = LiveView()
-    view.begin(2, Settings())
+    view.begin(range(2), Settings())
     monkeypatch.setattr(figures, "latency_points", lambda *_: 1 / 0)
     view.finish(run())
-    assert "ZeroDivisionError" in view._panels[view._latency].children[1].value
-    assert "output 3" in view._outputs.value
-    assert view._timeline.shown[0]["x"]
+    assert "ZeroDivisionError" in words(view)
+    assert "output 3" in words(view)
+    assert figure(view, "Batches of each rank").shown[0]["x"]
 
 
 def test_a_finished_run_counts_each_ranks_prompts():
     view = LiveView()
-    view.begin(2, Settings())
+    view.begin(range(2), Settings())
     view.finish(run(prompts=10, batch_size=3))
-    assert re.findall(r"<span>(\d+ of \d+ prompts)</span>", view._numbers.value) == [
-        "6 of 6 prompts",
-        "4 of 4 prompts",
-    ]
+    assert re.findall(r"\d+ of \d+ prompts", words(view))[-2:] == ["6 of 6 prompts", "4 of 4 prompts"]
+
+
+def test_a_run_on_some_ranks_is_shown_under_their_numbers():
+    view = LiveView()
+    view.begin((2, 3), Settings())
+    made = run(prompts=10, batch_size=3)
+    batches = [dataclasses.replace(batch, rank=batch.rank + 2) for batch in made.batches]
+    view.finish(dataclasses.replace(made, batches=batches, ranks=[]))
+    assert re.findall(r"rank \d", words(view))[:2] == ["rank 2", "rank 3"]
+    assert "6 of 6 prompts" in words(view)
+    assert sum(len(trace["x"]) for trace in figure(view, "Latency of each batch").arrays) == 2 * len(batches)
 
 
 def test_text_of_models_is_shown_as_text():
     view = LiveView()
-    view.begin(2, Settings())
+    view.begin(range(2), Settings())
     made = run(prompts=2)
     made.outputs[0] = "<script>alert(1)</script> مرحبا 🙂"
     view.finish(made)
-    assert "<script>" not in view._outputs.value
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; مرحبا 🙂" in view._outputs.value
+    assert "<script>alert(1)</script> مرحبا 🙂" in words(view)
 
 
 def test_a_list_of_runs_keeps_the_newest_and_what_is_pinned():
     before = open_widgets()
     listed = RunList(lambda: None)
     listed.add(run(), "first")
-    listed._entries[0].pinned.value = True
+    pin(listed)
     for _ in range(MOST_UNPINNED):
         listed.add(run())
     full = len(open_widgets())
     for _ in range(5):
         listed.add(run())
     assert len(listed.runs) == 1 + MOST_UNPINNED
-    assert listed._entries[0].name.value == "first"
+    assert "first" in listed.chosen
     assert len(open_widgets()) == full
     close_tree(listed.widget)
     assert open_widgets() == before
@@ -248,7 +275,7 @@ def test_a_list_of_runs_keeps_the_newest_and_what_is_pinned():
 def test_the_newest_runs_are_chosen_and_the_pinned_stay_chosen():
     listed = RunList(lambda: None)
     listed.add(run(), "pinned")
-    listed._entries[0].pinned.value = True
+    pin(listed)
     for name in "abcdef":
         listed.add(run(), name)
     assert list(listed.chosen) == ["pinned", *"cdef"]
@@ -258,9 +285,7 @@ def test_the_newest_runs_are_chosen_and_the_pinned_stay_chosen():
 def test_a_row_says_what_did_not_fit_into_memory():
     listed = RunList(lambda: None)
     listed.add(dataclasses.replace(run(), out_of_memory=[OutOfMemory(0, 2.0, 16, 8)]))
-    assert (
-        listed._entries[0].row.children[3].value.endswith("; 1 batch did not fit into memory: begun anew 8 at a time")
-    )
+    assert "; 1 batch did not fit into memory: begun anew 8 at a time" in words(listed)
 
 
 def test_runs_of_the_same_name_are_told_apart():
@@ -270,15 +295,26 @@ def test_runs_of_the_same_name_are_told_apart():
     assert list(listed.chosen) == ["same", "same (2)", "same (3)"]
 
 
+def delete_oldest(history: RunHistory) -> None:
+    """Press the oldest run's delete, which has a picture for a label."""
+    pictured(history, "trash")[-1].click()
+
+
+def pin(listed: RunList) -> None:
+    """Pin the oldest run."""
+    pictured(listed, "thumb-tack")[-1].value = True
+
+
 def test_a_deleted_run_is_gone_from_list_and_comparison():
     history = RunHistory()
     for _ in range(2):
         history.add(run())
-    history._list._delete(history._list._entries[0])
+    delete_oldest(history)
     assert len(history.runs) == 1
-    assert list(history._list.chosen) == ["2: batched 3, 2w"]
-    history._list._delete(history._list._entries[0])
-    assert history._comparison.widget.layout.display == "none"
+    assert "batched 3, 2w" in words(history)
+    delete_oldest(history)
+    assert history.runs == []
+    assert "batched 3, 2w" not in words(history)
 
 
 def test_two_runs_are_compared():
@@ -287,34 +323,35 @@ def test_two_runs_are_compared():
     other = run(batch_size=5)
     other.outputs[1] = "something else"
     history.add(other)
-    comparison = history._comparison
-    assert "batch_size" in comparison._settings.value
-    assert "9 of 10 outputs are the same; 1 differs." in comparison._outputs.value
-    assert [trace["name"] for trace in comparison._lines.shown] == ["1: batched 3, 2w", "2: batched 5, 2w"]
+    assert "batch_size" in words(history)
+    assert "9 of 10 outputs are the same; 1 differs." in words(history)
+    assert [trace["name"] for trace in figure(history, "Throughput over time").shown] == [
+        "1: batched 3, 2w",
+        "2: batched 5, 2w",
+    ]
 
 
 def test_runs_are_saved_exported_and_loaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loaded = {}
     files = RunFiles(lambda: {"mine": run()}, lambda name, run: loaded.update({name: run}))
-    files._save_json()
-    files._save_csv()
-    files._save_page()
+    for name in ("JSON", "CSV", "HTML"):
+        press(files, name)
     names = {path.name for path in (tmp_path / "results").iterdir()}
     assert names == {"runs.json", "runs-runs.csv", "runs-outputs.csv", "runs.html"}
-    assert "download='runs.html'" in files._said.value
+    assert "Saved results/runs.html (download)" in words(files)
 
-    files._load_path()
+    press(files, "Load")
     assert loaded["mine"].outputs == run().outputs
-    assert "Loaded 1 run: mine." in files._said.value
+    assert "Loaded 1 run: mine." in words(files)
 
 
 def test_a_file_that_cannot_be_loaded_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = RunFiles(dict, lambda name, run: None)
-    for act in (files._load_path, files._save_json, files._save_csv, files._save_page):
-        files._try(act)
-        assert "nbkit-problem" in files._said.value
+    for name, problem in (("Load", "No such file"), ("JSON", "no Runs"), ("CSV", "no Runs"), ("HTML", "no runs")):
+        press(files, name)
+        assert problem in words(files)
 
 
 def test_the_prompts_panel_leaves_no_widget_of_a_hidden_source_open():
@@ -322,7 +359,7 @@ def test_the_prompts_panel_leaves_no_widget_of_a_hidden_source_open():
     before = open_widgets()
     panel = PromptsPanel(None, "tiny-random", lambda: None)
     for source in ("pasted text", "a file", "synthetic"):
-        panel._source.value = source
+        choose(panel, source)
     panel.close()
     close_tree(panel.widget)
     assert open_widgets() == before
@@ -334,20 +371,20 @@ def test_prompts_come_from_the_chosen_source(tmp_path, monkeypatch):
     changes = []
     panel = PromptsPanel(["a", "b"], "tiny-random", lambda: changes.append(panel.prompts()))
     assert panel.prompts() == ["a", "b"]
-    panel._source.value = "first lines"
+    choose(panel, "first lines")
     assert changes[-1] == first_lines(20)
-    panel._source.value = "synthetic"
+    choose(panel, "synthetic")
     assert len(changes[-1]) == 100
     with pytest.raises(InputError, match="no prompts were read yet"):
-        panel._source.value = "a file"
-    panel._file._path.value = "nowhere.csv"
-    panel._file._try(panel._file._read_path)
-    assert "there is no file" in panel._file._said.value
-    panel._file._path.value = "mine.csv"
-    panel._file._read_path()
+        choose(panel, "a file")
+    control(panel, "file").value = "nowhere.csv"
+    press(panel, "Read")
+    assert "there is no file" in words(panel)
+    control(panel, "file").value = "mine.csv"
+    press(panel, "Read")
     assert changes[-1] == ["one", "two"]
-    assert "2 prompts read from mine.csv: the column &#x27;prompt&#x27;." in panel._file._said.value
-    panel._file._column.value = "id"
+    assert "2 prompts read from mine.csv: the column 'prompt'." in words(panel)
+    control(panel, "column").value = "id"
     assert changes[-1] == ["1", "2"]
     panel.close()
 
@@ -358,26 +395,26 @@ def test_the_prompts_panel_guesses_no_column_and_forgets_what_another_file_held(
     (tmp_path / "several.csv").write_text("source;question;answer\nweb;What?;That\n")
     (tmp_path / "chats.jsonl").write_text('{"id": "a", "messages": [{"role": "user", "content": "Hi"}]}\n')
     panel = PromptsPanel(None, "tiny-random", lambda: None)
-    panel._source.value = "a file"
+    choose(panel, "a file")
     read_file(panel, "plain.txt")
     assert panel.prompts() == ["one"]
-    assert panel._file._column.label == "-"
+    assert control(panel, "column").label == "-"
 
     read_file(panel, "several.csv")
-    assert panel._file._column.label == "the plain one"
-    assert "choose the column with the prompts" in panel._file._said.value
+    assert control(panel, "column").label == "the plain one"
+    assert "choose the column with the prompts" in words(panel)
     with pytest.raises(InputError, match="no prompts were read yet"):
         panel.prompts()
-    panel._file._column.value = "question"
+    control(panel, "column").value = "question"
     assert panel.prompts() == ["What?"]
-    assert "semicolons separate the columns" in panel._file._said.value
+    assert "semicolons separate the columns" in words(panel)
 
     read_file(panel, "chats.jsonl")
     assert panel.prompts() == [Conversation.of([{"role": "user", "content": "Hi"}])]
-    assert "the messages under" in panel._file._said.value
+    assert "the messages under" in words(panel)
     panel.close()
 
 
 def read_file(panel: PromptsPanel, name: str) -> None:
-    panel._file._path.value = name
-    panel._file._try(panel._file._read_path)
+    control(panel, "file").value = name
+    press(panel, "Read")

@@ -68,3 +68,4 @@ def test_a_stopped_job_makes_a_partial_run():
     made = run_of(events, list("abcd"), ASKED, [], is_partial=True)
     assert made.finished_prompts == 1
     assert made.world_size == 2
+    assert made.rank_numbers == [0, 1], "also the one that finished nothing"

@@ -4,6 +4,7 @@ import os
 import subprocess
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,7 @@ def test_bytes_may_be_cut_within_a_character_and_none_is_refused():
     assert lines == [text[:-1], "\N{REPLACEMENT CHARACTER}"]
 
 
+@pytest.mark.ranks
 def test_what_programs_wrote_before_comes_before_and_stands_when_lines_are_finished():
     lines: list[str] = []
     stream = LogStream(lambda name, line: lines.append(line), "stdout")
@@ -84,6 +86,7 @@ def test_what_programs_wrote_before_comes_before_and_stands_when_lines_are_finis
     assert lines == ["one", "two", "three", "four"]
 
 
+@pytest.mark.ranks
 def test_a_forked_childs_lines_come_up():
     lines: list[str] = []
     stream = LogStream(lambda name, line: lines.append(line), "stdout")

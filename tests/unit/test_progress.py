@@ -5,7 +5,8 @@ from example_runs import article, batch, outputs
 
 from nbkit.engines import BatchDone
 from nbkit.inference.generation import Progress, ShareBegun, ShareDone
-from nbkit.inference.progress import RunProgress
+from nbkit.inference.progress import RunProgress, follow
+from nbkit.runtime import Emitted, Log, Started
 
 BATCH = 2
 
@@ -80,3 +81,22 @@ def test_where_sequences_join_one_by_one_the_others_stay_under_way():
     assert progress.ranks[0].tokens_under_way == 12
     assert progress.tokens == 32
     assert progress.fraction_done == pytest.approx((2 + 1.2) / 8)
+
+
+class FakeJob:
+    """A job whose events have come."""
+
+    def __init__(self, *events):
+        self._events = events
+
+    def events(self, timeout):
+        assert timeout == 0.5
+        return iter(self._events)
+
+
+def test_a_run_is_followed_line_by_line_and_beat_by_beat():
+    line = Log(0, "stdout", "loading")
+    events = (Started(), line, None, Emitted(0, ShareBegun(4, 0.0, 1.0, BATCH)), Emitted(0, Progress(1.5, 10)))
+    progress = RunProgress(article(batch_size=2, max_new_tokens=10), prompts=4)
+    told = [(each, progress.tokens) for each in follow(FakeJob(*events), progress, 0.5)]
+    assert told == [(progress, 0), (line, 0), (progress, 0), (progress, 0), (progress, 10)]

@@ -9,6 +9,9 @@ from timelines import FLAT, MODEL, timeline, varied_runs
 
 from nbkit.analysis.scaling import Spread, best_model, explain, explain_all, points_by_series, scaling, series
 from nbkit.errors import InputError
+from nbkit.figures import pareto
+from nbkit.figures.html.sweep_report import sweep_figures
+from nbkit.records.settings import FIELDS, Settings
 
 WORK = ([8] * 96, [20] * 96)
 
@@ -143,3 +146,55 @@ def test_a_spread_holds_its_values(values, factor):
     assert spread.times(factor).high == spread.high * factor
     assert Spread.of([2.0]).in_words() == "2.00"
     assert Spread(2, 1, 3).in_words(1) == "2.0 (1.0–3.0)"
+
+
+OTHER_VALUES = {
+    "model": "m/n",
+    "engine": "simple",
+    "batch_size": 16,
+    "max_new_tokens": 7,
+    "split": "dynamic",
+    "order": "by_length",
+    "temperature": 0.7,
+    "token_budget": 512,
+    "special_tokens": "none",
+    "pad_to_multiple_of": 2,
+    "ignore_eos": True,
+    "tokenize_first": True,
+    "stop": ("END",),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_runs_that_differ_in_any_setting_are_no_repeats(name):
+    made = runs_on((1, 2))
+    other = [
+        dataclasses.replace(run, settings=Settings.of(run.settings, **{name: OTHER_VALUES[name]})) for run in made
+    ]
+    assert OTHER_VALUES[name] != getattr(made[0].settings, name)
+    assert [len(own) for own in series([*made, *other]).values()] == [2, 2]
+    with pytest.raises(InputError, match="differ in more"):
+        scaling([made[0], other[1]])
+    maps = [key for key in sweep_figures([*made, *other]) if key.startswith("ranks and batch size")]
+    assert len(maps) == (1 if name == "batch_size" else 2)
+    trades = [text for shown in pareto([*made, *other]).data for text in shown.text]
+    assert len(set(trades)) == 4
+
+
+def test_all_but_what_a_run_tells_itself_is_tried_and_draws_need_a_temperature():
+    told_by_ranks, need_others = {"dtype"}, {"top_p", "top_k", "seed", "quantization"}
+    assert set(FIELDS) == set(OTHER_VALUES) | told_by_ranks | need_others
+    [made] = runs_on((1,), temperature=0.5)
+    for name, value in {"top_p": 0.5, "top_k": 3, "seed": 9}.items():
+        other = dataclasses.replace(made, settings=Settings.of(made.settings, **{name: value}))
+        assert len(series([made, other])) == 2, name
+
+
+def test_series_that_differ_in_any_setting_have_an_order_of_their_own():
+    [made] = runs_on((1,))
+    budgets = [
+        dataclasses.replace(made, settings=Settings.of(made.settings, token_budget=budget))
+        for budget in (512, None, 64)
+    ]
+    assert list(series(budgets)) == ["token budget 64", "token budget 512", "no token budget"]
+    assert list(series(budgets[::-1])) == list(series(budgets))

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from rich.console import Console
+from shown_widgets import control, figure, figure_titles, words
 from timelines import MODEL, timeline, varied_runs
 
 from nbkit.app.cli.sweep_table import print_sweep
@@ -23,10 +24,10 @@ from nbkit.records.settings import Settings
 
 def simulated(panel):
     deadline = time.monotonic() + 20
-    while "Simulated" not in panel._status.value and "problem" not in panel._status.value:
-        assert time.monotonic() < deadline, panel._status.value
+    while panel.is_busy:
+        assert time.monotonic() < deadline, panel.status
         time.sleep(0.02)
-    return panel._status.value
+    return panel.status
 
 
 def test_the_controls_begin_with_the_sweep_and_ask_for_the_same():
@@ -43,8 +44,18 @@ def test_the_controls_begin_with_the_sweep_and_ask_for_the_same():
     controls = SweepControls(Sweep(grid, ["own prompt", "another"]))
     assert controls.grid() == grid
     assert controls.prompts() == ["own prompt", "another"]
-    controls._prompts.value = 5
+    control(controls, "prompts").value = 5
     assert len(controls.prompts()) == 5
+
+
+def test_an_axis_without_a_control_of_its_own_stays_until_its_field_is_chosen():
+    grid = Grid(axes={"max_new_tokens": (5, 10), "temperature": (0.0, 0.5)}, base=Settings(max_new_tokens=7))
+    controls = SweepControls(Sweep(grid, ["a prompt"]))
+    assert controls.grid() == grid
+    control(controls, "new tokens").value = 30
+    asked = controls.grid()
+    assert asked.axes == {"temperature": (0.0, 0.5)}
+    assert asked.base.max_new_tokens == 30
 
 
 def test_without_a_sweep_the_controls_offer_one_that_fits_the_workers():
@@ -56,36 +67,36 @@ def test_without_a_sweep_the_controls_offer_one_that_fits_the_workers():
 
 def test_what_the_controls_cannot_ask_for_is_said():
     controls = SweepControls()
-    controls._ranks.value = "1,two"
+    control(controls, "ranks").value = "1,two"
     with pytest.raises(InputError, match="ranks takes whole numbers"):
         controls.grid()
-    controls._ranks.value = "1"
-    for box in controls._engines._boxes.values():
-        box.value = False
+    control(controls, "ranks").value = "1"
+    for engine in controls.grid().engines:
+        control(controls, engine).value = False
     with pytest.raises(InputError, match="engines is empty"):
         controls.grid()
 
 
 def test_results_follow_the_runs_and_the_series_that_is_chosen():
     results = SweepResults()
-    assert "Nothing measured yet" in results._words.value
+    assert "Nothing measured yet" in words(results)
     runs = [timeline([8] * 40, [20] * 40, n, batch_size=size) for n in (1, 2) for size in (4, 16)]
     results.show(runs)
-    assert list(results._series.options) == ["batched, batch size 4", "batched, batch size 16"]
-    assert "2 ranks are" in results._words.value
-    first = results._lost.shown
-    results._series.value = "batched, batch size 16"
-    assert results._lost.shown != first
+    assert list(control(results, "series").options) == ["batched, batch size 4", "batched, batch size 16"]
+    assert "2 ranks are" in words(results)
+    first = figure(results, "lost to").shown
+    control(results, "series").value = "batched, batch size 16"
+    assert figure(results, "lost to").shown != first
     results.show(runs * 2)
-    assert results._series.value == "batched, batch size 16", "what was chosen stays"
-    assert all(not panel._problem.value for panel in results._panels.values())
+    assert control(results, "series").value == "batched, batch size 16", "what was chosen stays"
+    assert "Error" not in words(results)
 
 
 def test_one_number_of_ranks_is_enough_to_draw():
     results = SweepResults()
     results.show([timeline([8] * 40, [20] * 40, 1, batch_size=4)])
-    assert "One number of ranks so far" in results._words.value
-    assert all(not panel._problem.value for panel in results._panels.values())
+    assert "One number of ranks so far" in words(results)
+    assert "Error" not in words(results)
 
 
 def test_the_machines_are_the_measured_and_the_articles():
@@ -105,26 +116,26 @@ def scaled_runs(*engines):
 def test_a_sweep_of_sequences_that_join_one_by_one_has_all_but_lost_time():
     results = SweepResults()
     results.show(scaled_runs("compiled"))
-    assert all(not panel._problem.value for panel in results._panels.values())
-    assert len(results._speed_up.shown) == len(results._efficiency.shown) == 2
-    assert results._heat.shown[0]["z"]
-    assert results._pareto.shown[0]["x"]
-    assert NO_BATCHES in results._words.value
-    assert re.search(r"2 ranks are \d\.\d\d times as fast\.", results._words.value)
-    assert [results._panels[part].layout.display for part in (results._lost, results._gap)] == ["none"] * 2
+    assert "Error" not in words(results)
+    for title in ("times as fast", "efficiency"):
+        assert len(figure(results, title).shown) == 2
+    assert figure(results, "Most tokens/s").shown[0]["z"]
+    assert figure(results, "pace").shown[0]["x"]
+    assert NO_BATCHES in words(results)
+    assert re.search(r"2 ranks are \d\.\d\d times as fast\.", words(results))
+    assert not [title for title in figure_titles(results) if "lost to" in title or "ideal" in title]
 
 
 def test_lost_time_is_shown_of_the_series_that_have_it():
     results = SweepResults()
     results.show(scaled_runs("batched", "compiled"))
-    assert list(results._series.options) == ["batched, batch size 4", "compiled, batch size 4"]
-    assert len(results._speed_up.shown) == 3
-    assert re.search(r"2 ranks are .*: (what|\d)", results._words.value)
-    results._series.value = "compiled, batch size 4"
-    assert results._panels[results._lost].layout.display == "none"
-    results._series.value = "batched, batch size 4"
-    assert results._panels[results._lost].layout.display is None
-    assert results._lost.shown[0]["y"]
+    assert list(control(results, "series").options) == ["batched, batch size 4", "compiled, batch size 4"]
+    assert len(figure(results, "times as fast").shown) == 3
+    assert re.search(r"2 ranks are .*: (what|\d)", words(results))
+    control(results, "series").value = "compiled, batch size 4"
+    assert not [title for title in figure_titles(results) if "lost to" in title]
+    control(results, "series").value = "batched, batch size 4"
+    assert figure(results, "lost to").shown[0]["y"]
 
 
 def test_a_report_and_a_table_of_them_have_all_but_lost_time(tmp_path):
@@ -154,11 +165,9 @@ def test_an_engine_that_cannot_be_simulated_is_named():
     assert len(left_out) == 1
     panel = WhatIfPanel()
     panel.offer(machines, left_out)
-    assert f"smollm2-135m, compiled, float32 cannot be simulated: {NO_BATCHES}" in panel._left_out.value
+    assert f"smollm2-135m, compiled, float32 cannot be simulated: {NO_BATCHES}" in words(panel)
     panel.offer(machines)
-    assert panel._left_out.layout.display == "none"
-    asked = panel._settings(MODEL)
-    assert (asked.engine, asked.batch_size, asked.split, asked.order) == ("batched", 16, "static", "as_given")
+    assert "cannot be simulated" not in words(panel)
     panel.close()
 
 
@@ -166,21 +175,21 @@ def test_moving_a_slider_simulates_and_advises():
     panel = WhatIfPanel()
     panel.offer({"made up": KnownMachine(MODEL, "Made up.")})
     assert "Made up. Simulated in" in simulated(panel)
-    assert "8 ranks" in panel._curve.title
-    assert "Advice" in panel._facts.value
-    panel._status.say("")
-    panel._ranks.value = 1000
+    assert "8 ranks: " in " ".join(figure_titles(panel))
+    assert re.search(r"batches\s+64", words(panel)), "of 1000 prompts, 16 at a time"
+    assert "Advice" in words(panel)
+    control(panel, "ranks").value = 1000
     simulated(panel)
-    assert "1000 ranks" in panel._curve.title
+    assert "1000 ranks: " in " ".join(figure_titles(panel))
     panel.close()
 
 
 def test_a_deadline_that_nothing_meets_is_said_beside_the_rest():
     panel = WhatIfPanel()
-    panel._deadline.value = 0.01
-    panel._prompts.value = 1_000_000
+    control(panel, "deadline").value = 0.01
+    control(panel, "prompts").value = 100_000
     panel.offer({"made up": KnownMachine(MODEL, "Made up.")})
     simulated(panel)
-    assert "nothing ends within" in panel._panels[panel._offers]._problem.value
-    assert "8 ranks" in panel._curve.title
+    assert "nothing ends within" in words(panel)
+    assert "8 ranks: " in " ".join(figure_titles(panel))
     panel.close()

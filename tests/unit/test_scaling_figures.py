@@ -129,7 +129,7 @@ def test_pareto_takes_for_repeats_only_what_are_repeats(runs):
     names = [name for shown in figures.pareto([one, one, other]).data for name in shown.text]
     assert sorted(names) == ["1×4 bfloat16", "1×4 float32"]
     names = [name for shown in figures.pareto([one, longer]).data for name in shown.text]
-    assert sorted(names) == [f"1×4 {one.settings.max_new_tokens} tokens", "1×4 9 tokens"]
+    assert sorted(names) == [f"1×4 {one.settings.max_new_tokens} new tokens", "1×4 9 new tokens"]
 
 
 def test_batches_of_one_token_have_no_pace():

@@ -37,17 +37,20 @@ def folder(tmp_path, tiny):
     return copied
 
 
+@pytest.mark.model
 def test_counts_are_those_of_transformers(embedded):
     tokenizer = AutoTokenizer.from_pretrained(models.locate(embedded, "bfloat16"))
     assert token_lengths(embedded, MIXED) == [len(ids) for ids in tokenizer(MIXED).input_ids]
 
 
+@pytest.mark.model
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_counts_are_those_of_transformers_for_any_text(smollm2, prompts):
     assert token_lengths("smollm2-135m", prompts) == [len(ids) for ids in smollm2(prompts).input_ids]
 
 
+@pytest.mark.model
 def test_a_synthetic_prompt_has_a_token_a_word(smollm2):
     prompts = synthetic_prompts(200)
     assert token_lengths("smollm2-135m", prompts) == [len(prompt.split()) for prompt in prompts]
@@ -76,6 +79,7 @@ def test_special_tokens_are_counted_and_nothing_is_cut_or_filled_up(folder):
     assert token_lengths(str(folder), ["ab", "a" * 100]) == [3, 101]
 
 
+@pytest.mark.ranks
 def test_neither_torch_nor_transformers_is_imported(tmp_path, folder):
     # A hub's cache as its client lays it out, so that the hub's client is among what is imported.
     cached = tmp_path / "hub" / "models--owner--name"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 
 import pytest
+from shown_widgets import control, state_size, words
 
 import nbkit
-from nbkit.app.dashboards import Explore, Scaling
+from nbkit.app.dashboards import Explore, Hello, Monitor, Scaling
 
 TINY = {"model": "tiny-random"}
 ENDLESS = {**TINY, "max_new_tokens": 150, "batch_size": 1, "ignore_eos": True}
@@ -23,7 +25,7 @@ def wait_for(condition, seconds=60):
 
 
 def wait_until_idle(*dashboards):
-    wait_for(lambda: not any(each._background.is_busy for each in dashboards))
+    wait_for(lambda: not any(each.is_busy for each in dashboards))
 
 
 @pytest.fixture
@@ -41,17 +43,17 @@ def explore(workers):
         each.close()
 
 
-def says(dashboard, words):
-    return words in dashboard._status.value
+def says(dashboard, text):
+    return text in dashboard.status
 
 
 def test_a_second_dashboard_waits_for_the_first_and_says_so(explore):
     first, second = explore(["a b c"] * 200, **ENDLESS), explore(**TINY, max_new_tokens=2)
-    first._on_run()
+    first.run()
     wait_for(lambda: says(first, "prompts, "))
-    second._on_run()
+    second.run()
     wait_for(lambda: says(second, "the workers are busy with another job"))
-    first._stop("Stopping.")
+    first.stop()
     wait_until_idle(first, second)
     assert says(second, "20 prompts in")
     assert says(first, "stopped after")
@@ -60,8 +62,8 @@ def test_a_second_dashboard_waits_for_the_first_and_says_so(explore):
 def test_the_number_of_workers_is_not_changed_under_a_job_of_someone_else(explore, workers):
     dashboard = explore(**TINY, max_new_tokens=2)
     job = workers.submit_generate(["a b c"] * 200, **ENDLESS)
-    dashboard._workers.slider.value = 3
-    dashboard._on_run()
+    control(dashboard, "workers").value = 3
+    dashboard.run()
     wait_until_idle(dashboard)
     assert says(dashboard, "cannot be changed while a job runs on them")
     assert not job.done()
@@ -71,17 +73,32 @@ def test_the_number_of_workers_is_not_changed_under_a_job_of_someone_else(explor
 def test_a_second_click_while_it_runs_starts_nothing(explore):
     dashboard = explore(**TINY, max_new_tokens=20)
     for _ in range(5):
-        dashboard._on_run()
+        dashboard.run()
     wait_until_idle(dashboard)
     assert len(dashboard.runs) == 1
 
 
+def test_what_buttons_do_can_be_done_from_code(workers):
+    with contextlib.closing(Hello(workers)) as hello:
+        wait_until_idle(hello)
+        hello.run()
+        wait_until_idle(hello)
+        assert hello.status == "2 of 2 ranks answered."
+    with contextlib.closing(Monitor(workers)) as monitor:
+        wait_for(lambda: "rank 1" in words(monitor))
+        monitor.stop()
+        wait_until_idle(monitor)
+        assert monitor.status == "Paused."
+        monitor.run()
+        assert monitor.is_busy and monitor.status == "Watching."
+
+
 def test_live_mode_keeps_only_what_was_asked_for_last(explore):
     dashboard = explore(["a b c"] * 200, **ENDLESS)
-    dashboard._live.value = True
+    control(dashboard, "Live").value = True
     wait_for(lambda: says(dashboard, "tokens computed"))
     for tokens in (140, 120, 2):
-        dashboard._controls._max_new_tokens.value = tokens
+        control(dashboard, "new tokens").value = tokens
     assert says(dashboard, "Changed: running again.")
     wait_until_idle(dashboard)
     assert [run.settings.max_new_tokens for run in dashboard.runs] == [2]
@@ -90,7 +107,7 @@ def test_live_mode_keeps_only_what_was_asked_for_last(explore):
 
 def test_closing_stops_what_runs(explore, workers):
     dashboard = explore(["a b c"] * 200, **ENDLESS)
-    dashboard._on_run()
+    dashboard.run()
     wait_for(lambda: says(dashboard, "tokens computed"))
     dashboard.close()
     assert workers.last_job.done()
@@ -99,7 +116,7 @@ def test_closing_stops_what_runs(explore, workers):
 
 def test_a_killed_rank_loses_no_finished_prompt(explore, workers):
     dashboard = explore(["a b c"] * 200, **ENDLESS)
-    dashboard._on_run()
+    dashboard.run()
     wait_for(lambda: says(dashboard, "tokens computed"))
     wait_for(lambda: workers.last_job.partial().finished_prompts > 3)
     os.kill(workers.wait_until_ready()[1].pid, signal.SIGKILL)
@@ -111,18 +128,17 @@ def test_a_killed_rank_loses_no_finished_prompt(explore, workers):
 
 def test_ten_thousand_prompts_are_shown_in_bounded_room(explore):
     dashboard = explore([f"prompt {number}" for number in range(10_000)], **TINY, max_new_tokens=1, batch_size=50)
-    dashboard._on_run()
+    dashboard.run()
     wait_until_idle(dashboard)
     assert dashboard.runs[0].finished_prompts == 10_000
     assert dashboard.runs[0].load_samples
-    state = str([panel.get_state() for panel in (dashboard._view._timeline, dashboard._view._outputs)])
-    assert len(state) < 300_000
-    assert "the first 50 of 10000" in str(dashboard._view._accordion.titles)
+    assert state_size(dashboard) < 300_000
+    assert "the first 50 of 10000" in words(dashboard)
 
 
 def test_a_prompt_that_does_not_fit_is_a_sentence(explore):
     dashboard = explore(["a b " * 100_000], **TINY, max_new_tokens=4)
-    dashboard._on_run()
+    dashboard.run()
     wait_until_idle(dashboard)
     assert says(dashboard, "more than the model")
     assert dashboard.runs == []
@@ -146,54 +162,52 @@ def scaling(workers, tmp_path):
 
 
 def test_a_sweep_in_a_dashboard_is_stopped_gone_on_with_and_loaded(scaling, tmp_path):
-    dashboard = scaling(repeats=4)
-    dashboard._on_run()
-    dashboard._on_run()
+    dashboard = scaling()
+    dashboard.run()
+    dashboard.run()
     wait_for(lambda: dashboard.sweep.measurements)
-    dashboard._stop()
+    dashboard.stop()
     wait_until_idle(dashboard)
     kept = list(dashboard.sweep.measurements)
-    assert 0 < len(kept) < 16
-    assert says(dashboard, f"Stopped with {16 - len(kept)} runs left")
-    dashboard._on_run()
+    assert 0 < len(kept) < 8
+    assert says(dashboard, f"Stopped with {8 - len(kept)} runs left")
+    dashboard.run()
     wait_until_idle(dashboard)
     assert dashboard.sweep.is_complete
     assert dashboard.sweep.measurements[: len(kept)] == kept
-    assert "2 ranks are" in dashboard._results._words.value
+    assert "2 ranks are" in words(dashboard)
 
     other = scaling(repeats=3, path=tmp_path / "other.json")
-    other._path.value = str(tmp_path / "sweep.json")
-    other._load()
+    control(other, "file").value = str(tmp_path / "sweep.json")
+    other.load()
     assert other.sweep == dashboard.sweep
-    assert other._controls.grid() == dashboard.sweep.grid
+    assert other.grid == dashboard.sweep.grid
 
 
 def test_a_sweep_goes_on_with_what_is_shown_and_saves_it(scaling, workers, tmp_path):
     dashboard = scaling()
-    measured = nbkit.run_sweep(workers, dashboard._controls.grid(), ["a b c"] * 8)
+    measured = nbkit.run_sweep(workers, dashboard.grid, ["a b c"] * 8)
     dashboard.sweep = measured
-    dashboard._on_run()
+    dashboard.run()
     wait_until_idle(dashboard)
     assert says(dashboard, "All runs are measured")
     assert len(measured.measurements) == 8, "nothing was measured again"
 
 
 def test_another_sweep_in_the_file_is_left_alone(scaling, tmp_path):
-    first = scaling()
-    first._on_run()
-    wait_until_idle(first)
+    scaling().sweep.save(tmp_path / "sweep.json")
     before = (tmp_path / "sweep.json").read_text()
-    second = scaling(max_new_tokens=5)
-    second._on_run()
-    wait_until_idle(second)
-    assert says(second, "holds another sweep")
+    dashboard = scaling(max_new_tokens=5)
+    dashboard.run()
+    wait_until_idle(dashboard)
+    assert says(dashboard, "holds another sweep")
     assert (tmp_path / "sweep.json").read_text() == before
 
 
 def test_closing_a_dashboard_stops_its_sweep(scaling, workers):
     dashboard = scaling(repeats=50, max_new_tokens=100)
-    dashboard._on_run()
-    wait_for(lambda: dashboard._runner is not None and workers.last_job.running())
+    dashboard.run()
+    wait_for(lambda: "Measuring" in dashboard.status and workers.last_job.running())
     dashboard.close()
     wait_for(lambda: workers.last_job.done(), seconds=5)
     assert len(dashboard.sweep.measurements) < 400

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import itertools
 import re
 import resource
 from pathlib import Path
 
 import pytest
+from all_pairs import all_pairs
 
 import nbkit
+from nbkit.records.settings import ORDERS, SPLITS
 
 MODEL = "tiny-random"
 PROMPTS = [line.lower()[: 5 + 7 * (i % 23)] for i, line in enumerate(nbkit.first_lines(24))]
@@ -24,28 +25,21 @@ def simple(workers):
     return workers.generate(PROMPTS, engine="simple", split="static", order="as_given", **ASKED)
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("engine", ["batched", "compiled", "continuous"])
-def test_every_prompt_comes_back_once_in_order_with_simples_text(workers, simple, engine, ranks):
-    choices = itertools.product(("static", "dynamic"), ("as_given", "by_length"), (3, "auto"), (None, 200))
-    for split, order, batch_size, token_budget in choices:
-        run = workers.generate(
-            PROMPTS,
-            engine=engine,
-            split=split,
-            order=order,
-            batch_size=batch_size,
-            token_budget=token_budget,
-            ranks=ranks,
-            **ASKED,
-        )
-        where = (split, order, batch_size, token_budget)
-        assert run.outputs == simple.outputs, where
-        assert run.new_tokens == simple.new_tokens, where
-        assert run.prompt_tokens == simple.prompt_tokens, where
-        taken = sorted(place for batch in run.batches for place in batch.indices)
-        assert taken == list(range(len(PROMPTS))), where
-        assert run.world_size == ranks
+ENGINES = ("batched", "compiled", "continuous")
+SCHEDULES = all_pairs(ENGINES, (1, 2), SPLITS, ORDERS, (3, "auto"), (None, 200))
+
+
+@pytest.mark.parametrize(("engine", "ranks", "split", "order", "batch_size", "token_budget"), SCHEDULES)
+def test_every_prompt_comes_back_once_in_order_with_simples_text(
+    workers, simple, engine, ranks, split, order, batch_size, token_budget
+):
+    asked = {"engine": engine, "split": split, "order": order, "batch_size": batch_size, "token_budget": token_budget}
+    run = workers.generate(PROMPTS, ranks=ranks, **asked, **ASKED)
+    assert run.outputs == simple.outputs
+    assert run.new_tokens == simple.new_tokens
+    assert run.prompt_tokens == simple.prompt_tokens
+    assert sorted(place for batch in run.batches for place in batch.indices) == list(range(len(PROMPTS)))
+    assert run.world_size == ranks
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino_genai") is None, reason="openvino_genai is not installed")

@@ -6,24 +6,25 @@ import shutil
 import time
 
 import pytest
+from all_pairs import all_pairs
 
 import nbkit
 from nbkit import models
 from nbkit.engines import BatchDone
-from nbkit.files import machine
 from nbkit.inference.generation import ShareBegun
 from nbkit.inference.schedule import static_share
+from nbkit.models.torch_private import emulates
 from nbkit.records.settings import ORDERS, SPLITS
 from nbkit.runtime import Emitted
 
 TINY = {"model": "tiny-random", "max_new_tokens": 8}
+LONGER = {"model": "tiny-random", "max_new_tokens": 100, "ignore_eos": True}
 
 
 @pytest.fixture(scope="module")
-def expected():
+def expected(workers):
     """What one worker gives, one prompt at a time."""
-    with nbkit.Workers(1) as one:
-        return one.generate(varied(23), engine="simple", **TINY).outputs
+    return workers.generate(varied(23), engine="simple", ranks=1, **TINY).outputs
 
 
 def varied(n: int) -> list[str]:
@@ -51,9 +52,7 @@ def test_three_workers_give_what_one_gives_even_with_fewer_prompts_than_ranks(ex
         assert three.generate(varied(23)[:2], **TINY).outputs == expected[:2]
 
 
-@pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("batch_size", [1, 3, 100])
+@pytest.mark.parametrize(("split", "order", "batch_size"), all_pairs(SPLITS, ORDERS, (1, 3, 100)))
 def test_every_schedule_gives_every_prompt_once_and_in_order(workers, expected, split, order, batch_size):
     run = workers.generate(varied(23), batch_size=batch_size, split=split, order=order, **TINY)
 
@@ -87,7 +86,7 @@ def test_fewer_ranks_than_started_leave_the_others_idle_and_the_run_says_so(work
 
 @pytest.mark.parametrize("ranks", [3, 0, -1, 1.5, True])
 def test_a_number_of_ranks_that_there_are_not_is_refused(workers, ranks):
-    with pytest.raises(nbkit.InputError, match=r"ranks=3, but only 2 are started|whole number of at least 1"):
+    with pytest.raises(nbkit.InputError, match=r"3 ranks are asked for, but only 2|whole number of at least 1"):
         workers.generate(["a"], ranks=ranks, **TINY)
 
 
@@ -115,7 +114,7 @@ def test_batches_come_up_as_they_finish(workers):
 def test_a_cancelled_generation_keeps_what_is_finished_and_the_ranks(workers):
     prompts = nbkit.first_lines(60)
     pids = [info.pid for info in workers.wait_until_ready()]
-    job = workers.submit_generate(prompts, engine="simple", max_new_tokens=4)
+    job = workers.submit_generate(prompts, engine="simple", **LONGER)
     for event in job.events():
         if isinstance(event, Emitted) and isinstance(event.value, BatchDone):
             job.cancel()
@@ -127,7 +126,7 @@ def test_a_cancelled_generation_keeps_what_is_finished_and_the_ranks(workers):
     partial = caught.value.partial
     assert 1 <= partial.finished_prompts < 60
     assert not partial.is_complete
-    again = workers.generate(prompts[:10], engine="simple", max_new_tokens=4)
+    again = workers.generate(prompts[:10], engine="simple", **LONGER)
     finished = {p: o for p, o in zip(partial.prompts, partial.outputs, strict=True) if o is not None}
     assert finished.items() <= dict(zip(again.prompts, again.outputs, strict=True)).items()
     assert all(rank.load_s == 0 for rank in again.ranks), "the model is still there"
@@ -138,12 +137,12 @@ def test_a_killed_rank_ends_the_generation_but_not_the_workers(own_workers):
     import os
     import signal
 
-    job = own_workers.submit_generate(nbkit.first_lines(40), engine="simple", max_new_tokens=20)
+    job = own_workers.submit_generate(nbkit.first_lines(60), engine="simple", **LONGER)
     next(event for event in job.events() if isinstance(getattr(event, "value", None), BatchDone))
     os.kill(own_workers.wait_until_ready()[1].pid, signal.SIGKILL)
     with pytest.raises(nbkit.RankDied, match="rank 1"):
         job.result(timeout=10)
-    assert 0 < own_workers.last_job.partial().finished_prompts < 40, "finished work is not lost"
+    assert 0 < own_workers.last_job.partial().finished_prompts < 60, "finished work is not lost"
     assert own_workers.generate(["a prompt"], **TINY).is_complete
 
 
@@ -195,4 +194,4 @@ def test_a_dtype_that_the_processor_emulates_is_said_once(workers, capsys):
     workers.generate(["a b"], **asked, dtype="bfloat16")
     said = [line for line in capsys.readouterr().out.splitlines() if "no arithmetic for" in line]
     sentence = "[rank 0] This processor has no arithmetic for bfloat16: float32 is faster here."
-    assert said == [sentence] * machine.emulates("bfloat16")
+    assert said == [sentence] * emulates("bfloat16")

@@ -47,7 +47,8 @@ def test_a_sweep_over_ranks_splits_and_orders(workers, tmp_path):
 
 
 def test_a_killed_rank_is_a_failure_and_the_sweep_goes_on(own_workers):
-    sweep = nbkit.Sweep(grid(), PROMPTS)
+    # Longer than it takes to kill a rank.
+    sweep = nbkit.Sweep(grid(base=nbkit.Settings.of(BASE, max_new_tokens=100)), PROMPTS)
     kinds = []
     for step in SweepRunner(own_workers, sweep).steps():
         kinds.append(step.kind)

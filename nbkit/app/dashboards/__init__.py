@@ -1,8 +1,16 @@
 """Dashboards: widgets that start jobs on live workers and redraw figures as events arrive."""
 
+from nbkit.errors import MissingExtra
+
+try:
+    import anywidget  # noqa: F401
+    import ipywidgets  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtra("lab", error.name) from None
+
 from nbkit.app.dashboards.explore.explore import Explore
-from nbkit.app.dashboards.hello import Hello
-from nbkit.app.dashboards.monitor import Monitor
+from nbkit.app.dashboards.hello import HelloDashboard as Hello
+from nbkit.app.dashboards.monitor import MonitorDashboard as Monitor
 from nbkit.app.dashboards.scaling.scaling import Scaling
 
 __all__ = ["Explore", "Hello", "Monitor", "Scaling"]

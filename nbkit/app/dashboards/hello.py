@@ -11,11 +11,11 @@ from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import Panel
 from nbkit.figures import machine_picture
 from nbkit.figures.html.report import html_table
-from nbkit.inference.hello import Hello as Greetings
+from nbkit.inference.hello import HelloGather
 from nbkit.inference.workers import Workers
 
 
-class Hello(Dashboard):
+class HelloDashboard(Dashboard):
     """See nodes, processes and devices; say hello from every rank, and see how long the gather took.
 
     Parameters
@@ -28,7 +28,7 @@ class Hello(Dashboard):
     def __init__(self, workers: Workers | None = None) -> None:
         super().__init__(workers)
         self._button = ipywidgets.Button(description="Say hello", button_style="primary", icon="play", disabled=True)
-        self._button.on_click(lambda _: self._on_hello())
+        self._button.on_click(lambda _: self.run())
         self._picture = LiveFigure(machine_picture([]))
         self._panel = Panel(self._picture)
         self._panel.layout.display = "none"
@@ -40,17 +40,18 @@ class Hello(Dashboard):
         self.widget.children = (controls, self._panel, self._answers)
         self._start_with_workers(self._get_ready)
 
+    def run(self) -> None:
+        """Say hello, as the button does; returns at once, and does nothing while the dashboard is busy."""
+        if not self.is_busy:
+            self._button.disabled = True
+            self._background.request(self._say_hello)
+
     def _get_ready(self) -> None:
         self._button.disabled = False
         self._status.say("Ready.")
         workers = self._workers.get()
         if workers.is_ready:
             self._draw(workers, None)
-
-    def _on_hello(self) -> None:
-        if not self._background.is_busy:
-            self._button.disabled = True
-            self._background.request(self._say_hello)
 
     def _say_hello(self) -> None:
         try:
@@ -65,13 +66,13 @@ class Hello(Dashboard):
         finally:
             self._button.disabled = False
 
-    def _draw(self, workers: Workers, greetings: Greetings | None) -> None:
+    def _draw(self, workers: Workers, greetings: HelloGather | None) -> None:
         self._panel.layout.display = None
         ranks = workers.wait_until_ready()
         self._panel.draw(lambda: self._picture.begin(machine_picture(ranks, greetings, os.getpid())))
 
 
-def _rows(greetings: Greetings) -> list[dict[str, object]]:
+def _rows(greetings: HelloGather) -> list[dict[str, object]]:
     return [
         {
             "rank": greeting.rank,

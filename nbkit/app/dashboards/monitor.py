@@ -21,7 +21,7 @@ SHOWN_S = 120.0
 BEFORE_NOW = "seconds before now"
 
 
-class Monitor(Dashboard):
+class MonitorDashboard(Dashboard):
     """The last two minutes of each GPU (NVML) and each rank's process; paused and gone on with by its button.
 
     Parameters
@@ -45,6 +45,14 @@ class Monitor(Dashboard):
         controls = ipywidgets.HBox([self._pause, self._status], layout={"align_items": "center"})
         self.widget.children = (controls, self._panel, self._now)
         self._start_with_workers(self._begin)
+
+    def run(self) -> None:
+        """Go on watching, as the button does; it begins by itself."""
+        self._pause.value = False
+
+    def stop(self) -> None:
+        """Pause, as the button does; what is shown stays."""
+        self._pause.value = True
 
     def close(self) -> None:
         """Stop sampling, remove the widgets, and end the workers if they are the dashboard's own."""

@@ -130,14 +130,14 @@ def read_messages(
     InputError
         Which message cannot be used.
     """
-    roles = [_role(place, message) for place, message in enumerate(messages)]
+    roles = [_role(number, message) for number, message in enumerate(messages)]
     kept = len(roles)
     while kept and roles[kept - 1] == ANSWERS:
         kept -= 1
     if not kept:
         raise InputError(f"the conversation holds nothing but answers: {shorten(list(messages))}; remove it.")
     taken.answers += kept < len(roles)
-    listed = [{"role": roles[place], "content": _content(place, messages[place], taken)} for place in range(kept)]
+    listed = [{"role": roles[number], "content": _content(number, messages[number], taken)} for number in range(kept)]
     return Conversation.of([*_system(row or {}, roles, taken), *listed])
 
 
@@ -192,25 +192,25 @@ def _read_request(key: str, body: Mapping[str, Any], taken: Taken) -> list[str |
     return [prompt for prompt in prompts if not isinstance(prompt, str) or prompt.strip()]
 
 
-def _role(place: int, message: Mapping[str, Any]) -> str:
+def _role(number: int, message: Mapping[str, Any]) -> str:
     role = message.get("role", message.get("from"))
     if not isinstance(role, str) or not role:
-        raise InputError(f"message {place} does not say whose it is by 'role' or 'from': {shorten(dict(message))}.")
+        raise InputError(f"message {number} does not say whose it is by 'role' or 'from': {shorten(dict(message))}.")
     known = ROLES_OF_SHAREGPT.get(role.lower())
     if known is None and message.get("role") is None:
-        raise InputError(f"message {place} is from {shorten(role)}; known are: {', '.join(ROLES_OF_SHAREGPT)}.")
+        raise InputError(f"message {number} is from {shorten(role)}; known are: {', '.join(ROLES_OF_SHAREGPT)}.")
     return known or role  # the chat template knows more roles, such as tool
 
 
-def _content(place: int, message: Mapping[str, Any], taken: Taken) -> str:
+def _content(number: int, message: Mapping[str, Any], taken: Taken) -> str:
     """A message's text. What else it holds is noted, or refused where the text would not be all that is asked."""
     key = "content" if "content" in message else "value"
     beside = [name for name, value in message.items() if name not in ("role", "from", key) and _says_something(value)]
     for name in beside:
         if name in BEYOND_TEXT:
-            raise InputError(f"message {place} has {name!r}, and nbkit gives a model text only; remove the prompt.")
+            raise InputError(f"message {number} has {name!r}, and nbkit gives a model text only; remove the prompt.")
     taken.unused.update(dict.fromkeys(beside))
-    return _text(f"message {place}", key, message.get(key))
+    return _text(f"message {number}", key, message.get(key))
 
 
 def _text(what: str, key: str, content: object) -> str:

@@ -21,7 +21,7 @@ NAMES_OF_ALL = ("prompts", "data", "rows", "items", "examples", "instances", "qu
 class Entry:
     """A value that stands for one prompt or more, and where it stands, as messages say it."""
 
-    place: str
+    where: str
     value: Any
 
 
@@ -53,11 +53,11 @@ def read_json_lines(name: str, data: bytes) -> Entries:
     """
     listed = []
     for number, line in numbered_lines(name, data):
-        place = f"line {number}"
+        where = f"line {number}"
         try:
-            listed.append(Entry(place, _parse(line)))
+            listed.append(Entry(where, _parse(line)))
         except (ValueError, RecursionError) as error:  # not JSON, a number too long, brackets too deep
-            raise InputError(f"{name}, {place}: not JSON ({error}): {shorten(line)}.") from None
+            raise InputError(f"{name}, {where}: not JSON ({error}): {shorten(line)}.") from None
     return Entries(listed)
 
 

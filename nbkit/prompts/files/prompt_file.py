@@ -160,7 +160,7 @@ def _in_text_table(name: str, ending: str, data: bytes, column: str | None) -> P
     table = read_text_table(name, ending, data)
     choice = choose_column(name, COLUMN, _columns_of(table), column)
     at = {key: table.header.index(key) for key in (choice.name, *SYSTEM_KEYS) if key in table.header}
-    rows = ((f"line {line}", {key: cells[place] for key, place in at.items()}) for line, cells in table.rows)
+    rows = ((f"line {line}", {key: cells[column] for key, column in at.items()}) for line, cells in table.rows)
     taken = Taken()
     prompts = _of_rows(name, rows, choice.name, taken)
     sentence = in_words(COLUMN, choice, taken)
@@ -173,8 +173,8 @@ def _in_text_table(name: str, ending: str, data: bytes, column: str | None) -> P
 
 def _columns_of(table: TextTable) -> list[Column]:
     return [
-        describe_column(header, (cells[place] for _, cells in table.rows), table.header)
-        for place, header in enumerate(table.header)
+        describe_column(header, (cells[column] for _, cells in table.rows), table.header)
+        for column, header in enumerate(table.header)
     ]
 
 
@@ -191,13 +191,13 @@ def _in_parquet(name: str, data: bytes, column: str | None) -> PromptFile:
 def _of_rows(
     name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], key: str, taken: Taken
 ) -> list[str | Conversation]:
-    """The prompts in a table's rows, each with its place."""
+    """The prompts in a table's rows, each with where it stands."""
     prompts: list[str | Conversation] = []
-    for place, row in rows:
-        found = _read(name, place, key, row, taken)
+    for where, row in rows:
+        found = _read(name, where, key, row, taken)
         if found is None:
             raise InputError(
-                f"{name}, {place}: column {key!r} holds {shorten(row[key])}, which is no text; "
+                f"{name}, {where}: column {key!r} holds {shorten(row[key])}, which is no text; "
                 "choose a column of text or of messages, or convert this one."
             )
         prompts += found
@@ -235,19 +235,19 @@ def _of_entry(name: str, entry: Entry, key: str, taken: Taken, strings: Taken) -
         return [value]
     found = None
     if is_messages(value):
-        found = _read(name, entry.place, "", {"": value}, strings)
+        found = _read(name, entry.where, "", {"": value}, strings)
     elif isinstance(value, dict) and key in value:
-        found = _read(name, entry.place, key, value, taken)
+        found = _read(name, entry.where, key, value, taken)
     if found is None:
         raise InputError(
-            f"{name}, {entry.place}: expected a string or an object with text under the key {key!r}, "
+            f"{name}, {entry.where}: expected a string or an object with text under the key {key!r}, "
             f"got {shorten(value)}; write it so, remove it, or name another key by column='...'."
         )
     return found
 
 
-def _read(name: str, place: str, key: str, row: Mapping[str, Any], taken: Taken) -> list[str | Conversation] | None:
+def _read(name: str, where: str, key: str, row: Mapping[str, Any], taken: Taken) -> list[str | Conversation] | None:
     try:
         return read_value(key, row, taken)
     except InputError as error:
-        raise InputError(f"{name}, {place}: {error}") from None
+        raise InputError(f"{name}, {where}: {error}") from None

@@ -15,13 +15,13 @@ from nbkit.app.dashboards.explore.run_history import RunHistory
 from nbkit.app.dashboards.parts.dashboard import Dashboard
 from nbkit.errors import JobCancelled, NbkitError
 from nbkit.figures import headline_with_note
-from nbkit.inference.progress import RunProgress
+from nbkit.inference.progress import RunProgress, follow
 from nbkit.inference.workers import Workers
 from nbkit.measure.load import Monitor
 from nbkit.records.request import Conversation, PromptLike
 from nbkit.records.run import Run
 from nbkit.records.settings import Settings
-from nbkit.runtime import Emitted, Job, Log
+from nbkit.runtime import Job, Log
 
 REDRAW_EVERY_S = 0.25
 REDRAW_SHARE = 0.04
@@ -66,8 +66,8 @@ class Explore(Dashboard):
         self._live = ipywidgets.ToggleButton(
             description="Live", icon="bolt", tooltip="Run again whenever a control changes"
         )
-        self._run_button.on_click(lambda _: self._on_run())
-        self._stop_button.on_click(lambda _: self._stop("Stopping."))
+        self._run_button.on_click(lambda _: self.run())
+        self._stop_button.on_click(lambda _: self.stop())
         self._live.observe(lambda _: self._on_live(), "value")
         self._status.layout.flex = "1 1 300px"
         buttons = ipywidgets.HBox(
@@ -87,6 +87,28 @@ class Explore(Dashboard):
     def runs(self) -> list[Run]:
         return self._history.runs
 
+    @property
+    def settings(self) -> Settings:
+        """What the controls ask for.
+
+        Raises
+        ------
+        InputError
+            There is no such setting.
+        """
+        return self._controls.settings()
+
+    def run(self) -> None:
+        """Generate, as the Run button does; returns at once, and does nothing while the dashboard is busy."""
+        # A second click can be on its way before the browser knows that the button is off.
+        if not self.is_busy:
+            self._run_button.disabled = True
+            self._background.request(self._run)
+
+    def stop(self) -> None:
+        """Stop what runs or waits, as the Stop button does; finished outputs are kept."""
+        self._stop("Stopping.")
+
     def close(self) -> None:
         """Stop what runs, remove the widgets, and end the workers if they are the dashboard's own."""
         self._stop("Closed.")
@@ -98,12 +120,6 @@ class Explore(Dashboard):
     def _get_ready(self) -> None:
         self._run_button.disabled = False
         self._status.say("Ready. Choose and press Run.")
-
-    def _on_run(self) -> None:
-        # A second click can be on its way before the browser knows that the button is off.
-        if not self._background.is_busy:
-            self._run_button.disabled = True
-            self._background.request(self._run)
 
     def _on_change(self) -> None:
         """A control has changed: in live mode, what runs and what is shown is outdated."""
@@ -122,7 +138,7 @@ class Explore(Dashboard):
     def _run(self) -> None:
         self._run_button.disabled = True
         try:
-            settings, prompts = self._controls.settings(), self._prompts.prompts()
+            settings, prompts = self.settings, self._prompts.prompts()
             workers = self._workers.get_resized()
             if not workers.is_ready:
                 self._status.say("Starting the workers.")
@@ -141,7 +157,7 @@ class Explore(Dashboard):
     def _generate(self, workers: Workers, prompts: list[str | Conversation], settings: Settings) -> None:
         self._job = job = workers.submit_generate(prompts, settings)
         self._stop_button.disabled = False
-        self._view.begin(workers.world_size, settings)
+        self._view.begin(range(workers.world_size), settings)
         try:
             self._follow(job, RunProgress(settings, len(prompts)), prompts)
             run: Run = job.result()
@@ -167,14 +183,12 @@ class Explore(Dashboard):
 
     def _follow(self, job: Job, progress: RunProgress, prompts: list[str | Conversation]) -> None:
         """Take every event as it comes; redraw at the first tokens, and then a few times a second."""
-        next_drawing_s = 0.0
-        for event in job.events(timeout=REDRAW_EVERY_S):
-            is_first = progress.tokens == 0
-            if isinstance(event, Log):
-                self._status.say(event.labelled)
-            elif isinstance(event, Emitted):
-                progress.take(event.rank, event.value)
-            is_first = is_first and progress.tokens > 0
+        next_drawing_s, had_tokens = 0.0, False
+        for told in follow(job, progress, REDRAW_EVERY_S):
+            if isinstance(told, Log):
+                self._status.say(told.labelled)
+            is_first = not had_tokens and progress.tokens > 0
+            had_tokens = had_tokens or is_first
             if is_first or time.monotonic() >= next_drawing_s:
                 began_s = time.thread_time()
                 self._draw(job, progress, prompts)

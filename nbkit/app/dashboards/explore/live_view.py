@@ -29,14 +29,14 @@ class LiveView:
     """Panels that are redrawn in place; each shows its own error if it cannot be drawn."""
 
     def __init__(self) -> None:
-        self._world_size = 1
+        self._ranks: Sequence[int] = (0,)
         self._load_names: list[str] = []
         self._numbers = ipywidgets.HTML()
         self._streams = ipywidgets.HTML()
         self._outputs = ipywidgets.HTML(layout={"max_height": "320px", "overflow": "auto"})
-        self._throughput = LiveFigure(figures.throughput_over_time(Throughput(), 1))
-        self._timeline = LiveFigure(figures.timeline([], 0.0, 1))
-        self._latency = LiveFigure(figures.latency([], 0.0, 1))
+        self._throughput = LiveFigure(figures.throughput_over_time(Throughput(), self._ranks))
+        self._timeline = LiveFigure(figures.timeline([], 0.0, self._ranks))
+        self._latency = LiveFigure(figures.latency([], 0.0, self._ranks))
         self._load = LiveFigure(figures.load_over_time([], 0.0, []))
         drawn = (self._throughput, self._timeline, self._latency, self._load)
         self._panels = {each: Panel(each) for each in (self._numbers, *drawn, self._streams, self._outputs)}
@@ -53,36 +53,36 @@ class LiveView:
         self.widget.add_class("nbkit-live")
         self.widget.layout.display = "none"
 
-    def begin(self, world_size: int, settings: Settings) -> None:
-        """Empty everything for a new run."""
+    def begin(self, ranks: Sequence[int], settings: Settings) -> None:
+        """Empty everything for a new run on these ranks."""
         self.widget.layout.display = None
         self.show_as_current()
         self._streams.value = self._outputs.value = ""
         self._accordion.selected_index = 0
         self._draw(self._numbers, lambda: self._show_numbers(settings, BatchTotals(), {}, {}))
-        if world_size != self._world_size:
-            self._world_size = world_size
+        if tuple(ranks) != self._ranks:
+            self._ranks = tuple(ranks)
             self._load_names = []
-            self._throughput.begin(figures.throughput_over_time(Throughput(), world_size))
-            self._timeline.begin(figures.timeline([], 0.0, world_size))
-            self._latency.begin(figures.latency([], 0.0, world_size))
-        self._throughput.show([{"x": [], "y": []}] * (1 + world_size), f"{settings.engine}: running")
+            self._throughput.begin(figures.throughput_over_time(Throughput(), ranks))
+            self._timeline.begin(figures.timeline([], 0.0, ranks))
+            self._latency.begin(figures.latency([], 0.0, ranks))
+        self._throughput.show([{"x": [], "y": []}] * (1 + len(ranks)), f"{settings.engine}: running")
         self._timeline.show(list(figures.timeline_bars([], 0.0).values()), "Batches of each rank")
-        self._latency.show(figures.latency_points([], 0.0, world_size), "Latency of each batch")
+        self._latency.show(figures.latency_points([], 0.0, ranks), "Latency of each batch")
         self._draw(self._load, lambda: self._show_load([], 0.0))
 
     def show(
         self, progress: RunProgress, prompts: Sequence[str | Conversation], samples: Sequence[LoadSample]
     ) -> None:
         """Draw how far a run is that has begun; ``samples`` are on its job's clock."""
-        begin_s, ranks = progress.begin_s or 0.0, range(self._world_size)
+        begin_s = progress.begin_s or 0.0
         now = {"computed tokens/s": f"{progress.tokens_per_second:.0f}"}
-        done = {rank: (progress.ranks[rank], progress.fraction_of(rank)) for rank in ranks}
+        done = {rank: (progress.ranks[rank], progress.fraction_of(rank)) for rank in self._ranks}
         self._draw(self._numbers, lambda: self._show_numbers(progress.settings, progress.totals, now, done))
         self._draw(
             self._throughput,
             lambda: self._throughput.show(
-                figures.throughput_lines(progress.throughput, self._world_size),
+                figures.throughput_lines(progress.throughput, self._ranks),
                 f"{progress.settings.engine}: {progress.tokens_per_second:.0f} computed tokens/s",
             ),
         )
@@ -92,7 +92,7 @@ class LiveView:
         )
         self._draw(
             self._latency,
-            lambda: self._latency.show(figures.latency_points(progress.batches, begin_s, self._world_size)),
+            lambda: self._latency.show(figures.latency_points(progress.batches, begin_s, self._ranks)),
         )
         self._draw(self._streams, lambda: self._show_streams(progress, prompts))
         self._draw(self._load, lambda: self._show_load(samples, begin_s))
@@ -105,7 +105,7 @@ class LiveView:
         self._draw(self._timeline, lambda: self._finish_timeline(run))
         self._draw(
             self._latency,
-            lambda: self._latency.show(figures.latency_points(run.batches, run.begin_s, self._world_size)),
+            lambda: self._latency.show(figures.latency_points(run.batches, run.begin_s, self._ranks)),
         )
         self._draw(self._load, lambda: self._show_load(run.load_samples, run.begin_s))
         self._draw(self._outputs, lambda: self._show_outputs(run))
@@ -146,7 +146,7 @@ class LiveView:
             "computed tokens/s": f"{run.computed_tokens_per_second:.0f}",
             "seconds": f"{run.wall_s:.1f}",
         }
-        done = {rank: _done(run, rank) for rank in range(self._world_size)}
+        done = {rank: _done(run, rank) for rank in self._ranks}
         self._show_numbers(run.settings, run.totals, numbers, done)
 
     def _finish_timeline(self, run: Run) -> None:
@@ -154,17 +154,17 @@ class LiveView:
         self._timeline.show(list(bars.values()), f"Batches of each rank: {run.wall_s:.1f} s")
 
     def _show_streams(self, progress: RunProgress, prompts: Sequence[str | Conversation]) -> None:
-        ranks = [rank for rank in range(self._world_size) if progress.ranks[rank].streamed][:STREAMING_RANKS]
+        ranks = [rank for rank in self._ranks if progress.ranks[rank].streamed][:STREAMING_RANKS]
         lines = [
             _stream(rank, str(prompts[streamed.index]), streamed.index, streamed.text)
             for rank in ranks
-            for streamed in progress.ranks[rank].streamed[: 1 if self._world_size > 2 else None]
+            for streamed in progress.ranks[rank].streamed[: 1 if len(self._ranks) > 2 else None]
         ]
         self._streams.value = "".join(lines)
 
     def _show_load(self, samples: Sequence[LoadSample], begin_s: float) -> None:
         gpus = sorted({sample.gpu for sample in samples if sample.gpu is not None})
-        names = [f"rank {rank}" for rank in range(self._world_size)] + [f"GPU {gpu}" for gpu in gpus]
+        names = [f"rank {rank}" for rank in self._ranks] + [f"GPU {gpu}" for gpu in gpus]
         # A form once it is there is kept: to make one takes longer than to fill it.
         if not set(names) <= set(self._load_names):
             self._load_names = names

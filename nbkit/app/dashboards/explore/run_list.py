@@ -10,6 +10,7 @@ import ipywidgets
 from nbkit.app.dashboards.parts.widget_tree import close_tree
 from nbkit.figures import headline_with_note
 from nbkit.records.run import Run
+from nbkit.records.settings import with_batch_size
 
 MOST_UNPINNED = 20
 MOST_CHOSEN = 4
@@ -100,5 +101,4 @@ def _set_quietly(control: ipywidgets.Widget, value: object, observer: Callable[[
 
 
 def _name(number: int, run: Run) -> str:
-    batch = "" if run.engine == "simple" else f" {run.batch_size}"
-    return f"{number}: {run.engine}{batch}, {run.world_size}w"
+    return f"{number}: {with_batch_size(run.engine, run.batch_size, is_short=True)}, {run.world_size}w"

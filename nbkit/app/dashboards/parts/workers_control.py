@@ -49,7 +49,7 @@ class WorkersControl:
         """Wait until the workers are up and set the slider to their number; closed ones keep it as it is."""
         workers = self.get()
         try:
-            count = workers.world_size
+            count = len(workers.wait_until_ready())
         except WorkersError:
             if workers.is_closed:
                 return  # by a cell below, as in Run All Cells; the button starts them again

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import ipywidgets
 
 from nbkit import figures
-from nbkit.analysis.cost_model import resolved_dtype
 from nbkit.analysis.roofline import of_run
 from nbkit.app.dashboards.parts.background import Background
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
@@ -22,7 +21,7 @@ from nbkit.records.run import Run
 MOST_POINTS = 8
 """More would not be told apart."""
 
-Place = tuple[str, int]
+Setup = tuple[str, int]
 """A dtype, and how many ranks worked at once: what a device's speed depends on."""
 
 
@@ -32,29 +31,38 @@ class RooflinePanel:
     def __init__(self, workers: Callable[[], Workers]) -> None:
         self._workers = workers
         self._runs: list[Run] = []
-        self._speeds: dict[Place, DeviceSpeed] = {}
+        self._speeds: dict[Setup, DeviceSpeed] = {}
         self._status = StatusLine()
         self._background = Background(self._status.say_error)
         self._button = ipywidgets.Button(
             description="Measure device", icon="tachometer", tooltip="Some seconds; kept in the user's cache"
         )
-        self._place = ipywidgets.Dropdown(description="runs", options=[], style=LABEL_WIDTH, layout=CONTROL)
+        self._setup = ipywidgets.Dropdown(description="runs", options=[], style=LABEL_WIDTH, layout=CONTROL)
         self._figure = LiveFigure(figures.speed_up({}))
         self._panel = Panel(self._figure)
-        self._button.on_click(lambda _: self._background.request(self._measure))
-        self._place.observe(lambda _: self._draw(), "value")
-        bar = ipywidgets.HBox([self._button, self._place], layout={"flex_flow": "row wrap"})
+        self._button.on_click(lambda _: self.run())
+        self._setup.observe(lambda _: self._draw(), "value")
+        bar = ipywidgets.HBox([self._button, self._setup], layout={"flex_flow": "row wrap"})
         self.widget = ipywidgets.VBox([bar, self._status, self._panel])
         self.show([])
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it measures."""
+        return self._background.is_busy
+
+    def run(self) -> None:
+        """Measure the device, as the button does; returns at once."""
+        self._background.request(self._measure)
 
     def show(self, runs: Sequence[Run]) -> None:
         """Hold these runs against the limit."""
         self._runs = [run for run in runs if run.is_complete]
-        places = sorted({_place(run) for run in self._runs})
-        chosen = self._place.value
-        self._button.disabled = not places
-        self._place.options = [(_in_words(place), place) for place in places]
-        self._place.value = chosen if chosen in places else next(iter(places), None)
+        setups = sorted({_setup(run) for run in self._runs})
+        chosen = self._setup.value
+        self._button.disabled = not setups
+        self._setup.options = [(_in_words(setup), setup) for setup in setups]
+        self._setup.value = chosen if chosen in setups else next(iter(setups), None)
         self._draw()
 
     def close(self) -> None:
@@ -62,19 +70,19 @@ class RooflinePanel:
         self._background.close()
 
     def _measure(self) -> None:
-        for place in sorted({_place(run) for run in self._runs}):
-            dtype, ranks = place
-            self._status.say(f"Measuring {_in_words(place)}: memory, then arithmetic.")
-            self._speeds[place] = measure(self._workers(), dtype, ranks)
+        for setup in sorted({_setup(run) for run in self._runs}):
+            dtype, ranks = setup
+            self._status.say(f"Measuring {_in_words(setup)}: memory, then arithmetic.")
+            self._speeds[setup] = measure(self._workers(), dtype, ranks)
         self._draw()
 
     def _draw(self) -> None:
-        speed = self._speeds.get(self._place.value)
+        speed = self._speeds.get(self._setup.value)
         self._panel.layout.display = None if speed is not None else "none"
         if speed is None:
             self._status.say("Press Measure device to see what its memory and its arithmetic allow.")
             return
-        own = [run for run in self._runs if _place(run) == self._place.value]
+        own = [run for run in self._runs if _setup(run) == self._setup.value]
         self._status.say(
             f"A rank reads {speed.bytes_per_s / 1e9:.1f} GB/s and computes {speed.flops_per_s / 1e9:.0f} GFLOP/s in "
             f"{speed.dtype}: {speed.source}."
@@ -88,12 +96,12 @@ class RooflinePanel:
         self._figure.begin(figures.roofline(shape, speed, speed.dtype, context, points))
 
 
-def _place(run: Run) -> Place:
-    return resolved_dtype(run), run.world_size
+def _setup(run: Run) -> Setup:
+    return run.dtype, run.world_size
 
 
-def _in_words(place: Place) -> str:
-    dtype, ranks = place
+def _in_words(setup: Setup) -> str:
+    dtype, ranks = setup
     return f"{dtype}, {ranks} rank{'s' if ranks > 1 else ''} at once"
 
 

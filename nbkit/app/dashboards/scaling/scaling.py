@@ -18,7 +18,7 @@ from nbkit.app.dashboards.scaling.what_if_panel import KnownMachine, WhatIfPanel
 from nbkit.app.durations import duration
 from nbkit.errors import InputError, NbkitError
 from nbkit.inference.workers import Workers
-from nbkit.measure.sweep import Grid, Step, Sweep, SweepRunner, resume_or_begin
+from nbkit.measure.sweep import Grid, Sweep, SweepRunner, SweepStep, resume_or_begin
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
 
@@ -64,9 +64,9 @@ class Scaling(Dashboard):
         self._run_button = _button("Run sweep", "primary", "play", "Measure what the file has not yet")
         self._stop_button = _button("Stop", "danger", "stop", "Stop; what is measured is saved")
         self._load_button = _button("Load", "", "folder-open", "Show the sweep that the file holds")
-        self._run_button.on_click(lambda _: self._on_run())
-        self._stop_button.on_click(lambda _: self._stop())
-        self._load_button.on_click(lambda _: self._load())
+        self._run_button.on_click(lambda _: self.run())
+        self._stop_button.on_click(lambda _: self.stop())
+        self._load_button.on_click(lambda _: self.load())
         self._load_button.disabled = False
         self._progress = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "160px"})
         self._status.layout.flex = "1 1 300px"
@@ -85,9 +85,46 @@ class Scaling(Dashboard):
         self._offer_machines()
         self._start_with_workers(self._get_ready)
 
+    @property
+    def grid(self) -> Grid:
+        """What the controls ask for.
+
+        Raises
+        ------
+        InputError
+            There is no such grid.
+        """
+        return self._controls.grid()
+
+    def run(self) -> None:
+        """Measure what is left, as the Run button does; returns at once, and does nothing while it is busy."""
+        if not self.is_busy:
+            self._run_button.disabled = True
+            self._background.request(self._run)
+
+    def stop(self) -> None:
+        """Stop the run under way, as the Stop button does; what is measured is saved."""
+        runner = self._runner
+        if runner is not None:
+            self._stop_button.disabled = True
+            self._status.say("Stopping.")
+            runner.stop()
+
+    def load(self) -> None:
+        """Show the sweep that the file holds, as the Load button does."""
+        try:
+            self.sweep = Sweep.load(self._path.value)
+        except NbkitError as error:
+            self._status.say_error(error)
+            return
+        self._controls.show(self.sweep)
+        self._show()
+        self._offer_machines()
+        self._status.say(f"Loaded {len(self.sweep.measurements)} runs from {self._path.value}.")
+
     def close(self) -> None:
         """Stop what runs, remove the widgets, and end the workers if they are the dashboard's own."""
-        self._stop()
+        self.stop()
         self._what_if.close()
         self._roofline.close()
         super().close()
@@ -98,14 +135,9 @@ class Scaling(Dashboard):
         self._run_button.disabled = False
         self._status.say("Ready. Choose and press Run sweep.")
 
-    def _on_run(self) -> None:
-        if not self._background.is_busy:
-            self._run_button.disabled = True
-            self._background.request(self._run)
-
     def _run(self) -> None:
         try:
-            grid = self._controls.grid()
+            grid = self.grid
             self.sweep = self._to_go_on_with(grid, self._controls.prompts())
             self._show()
             workers = self._workers.get_with(max(grid.ranks))
@@ -131,7 +163,7 @@ class Scaling(Dashboard):
             return shown
         return resume_or_begin(self._path.value, grid, list(prompts))
 
-    def _show_step(self, step: Step) -> None:
+    def _show_step(self, step: SweepStep) -> None:
         self.sweep = step.sweep
         self._progress.value = step.done / max(1, step.total)
         left = f", about {duration(step.remaining_s)} left" if step.remaining_s else ""
@@ -148,24 +180,6 @@ class Scaling(Dashboard):
         )
         done = "All runs are measured" if not left else f"Stopped with {left} runs left; Run sweep goes on"
         self._status.say(f"{done}; saved in {self._path.value}.{failures}")
-
-    def _stop(self) -> None:
-        runner = self._runner
-        if runner is not None:
-            self._stop_button.disabled = True
-            self._status.say("Stopping.")
-            runner.stop()
-
-    def _load(self) -> None:
-        try:
-            self.sweep = Sweep.load(self._path.value)
-        except NbkitError as error:
-            self._status.say_error(error)
-            return
-        self._controls.show(self.sweep)
-        self._show()
-        self._offer_machines()
-        self._status.say(f"Loaded {len(self.sweep.measurements)} runs from {self._path.value}.")
 
     def _show(self) -> None:
         self._results.show(self._runs)

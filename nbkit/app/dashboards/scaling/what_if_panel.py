@@ -19,6 +19,7 @@ from nbkit.app.dashboards.parts.workers_control import CONTROL, LABEL_WIDTH, Sta
 from nbkit.app.durations import duration
 from nbkit.figures.html.report import html_table
 from nbkit.prompts import LENGTH_DISTRIBUTIONS
+from nbkit.records.engine_spec import ENGINES
 from nbkit.records.settings import ORDERS, SPLITS, Settings
 
 MOST_RANKS = 1000
@@ -80,6 +81,16 @@ class WhatIfPanel:
             *(self._prompts, self._prompt_tokens, self._lengths, self._new_tokens, self._new_lengths),
             *(self._goal, self._price, self._deadline),
         ]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it simulates, or is about to."""
+        return self._thinking.is_busy
+
+    @property
+    def status(self) -> str:
+        """Where the numbers come from, or what went wrong."""
+        return self._status.said
 
     def offer(self, machines: Mapping[str, KnownMachine], left_out: Sequence[str] = ()) -> None:
         """Let these machines be chosen, by name; the one that is chosen stays, if it is among them.
@@ -154,7 +165,7 @@ class WhatIfPanel:
 
     def _advice(self, model: CostModel, workload: Workload, asked: Settings) -> Advice:
         minutes = self._deadline.value
-        sizes = (1,) if model.engine == "simple" else ADVISED_BATCH_SIZES
+        sizes = ADVISED_BATCH_SIZES if ENGINES[model.engine].batches else (1,)
         return advise(
             model,
             workload,
