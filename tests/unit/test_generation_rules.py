@@ -163,15 +163,21 @@ def test_engines_of_other_libraries_refuse_rules_and_name_those_that_keep_them(t
     assert library_rules(Settings(engine=engine), tiny) == {}
 
 
-@pytest.mark.parametrize("rule", ENGINES["openvino"].library_rules)
-def test_openvino_keeps_the_rules_that_it_is_given(plain_folder, tmp_path, rule, monkeypatch):
+@pytest.fixture(scope="module")
+def converted(plain_folder, tmp_path_factory):
+    """The model, converted for OpenVINO once for all rules."""
     if importlib.util.find_spec("openvino_genai") is None:
         pytest.skip("openvino_genai is not installed")
-    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "model").mkdir()
-    folder = with_rules(plain_folder, tmp_path / "model", **{rule: RULES[rule]})
-    loaded = models.load(str(folder), "float32")
-    assert kit_texts(loaded, "openvino") == plain_texts(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NBKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield models.load(str(plain_folder), "float32")
+
+
+@pytest.mark.parametrize("rule", ENGINES["openvino"].library_rules)
+def test_openvino_keeps_the_rules_that_it_is_given(converted, plain_folder, tmp_path, rule):
+    folder = with_rules(plain_folder, tmp_path, **{rule: RULES[rule]})
+    asked = models.load(str(folder), "float32").generation_config
+    assert kit_texts(dataclasses.replace(converted, generation_config=asked), "openvino") == plain_texts(folder)
 
 
 def test_what_a_rule_says_can_be_saved(tiny):

@@ -9,12 +9,21 @@ import psutil
 import pytest
 
 import nbkit
+from nbkit.runtime.pool import Pool
 
 
 @pytest.fixture
 def own_workers() -> Iterator[nbkit.Workers]:
     """Two workers of the test's own."""
     with nbkit.Workers(2) as live:
+        live.wait_until_ready()
+        yield live
+
+
+@pytest.fixture
+def own_pool() -> Iterator[Pool]:
+    """Two bare ranks of the test's own: they start sooner than workers, which have imported what models need."""
+    with Pool(2) as live:
         live.wait_until_ready()
         yield live
 

@@ -73,7 +73,7 @@ LARGE = {
 SPARE_BYTES = {"batched": 25_000_000, "compiled": 480_000_000}
 
 
-@pytest.mark.parametrize("engine", LARGE)
+@pytest.mark.parametrize("engine", ["batched", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_a_batch_that_does_not_fit_into_memory_is_halved_and_nothing_is_lost(engine):
     asked = {"engine": engine, "order": "as_given", **LARGE[engine]}
     sequences = asked["batch_size"]

@@ -7,6 +7,7 @@ import pytest
 import nbkit
 from nbkit.runtime import Log
 from nbkit.runtime.launchers import host
+from nbkit.runtime.pool import Pool
 
 
 def threads_and_group():
@@ -22,13 +23,13 @@ def threads_and_group():
 def test_forms_that_accelerate_does_not_read_start_a_whole_group(monkeypatch, use_cpu, omp):
     monkeypatch.setenv("ACCELERATE_USE_CPU", use_cpu)
     monkeypatch.setenv("OMP_NUM_THREADS", omp)
-    with nbkit.Workers(2) as workers:
+    with Pool(2) as workers:
         assert workers.run(threads_and_group) == [(3, 2, "3")] * 2
 
 
 def test_a_number_of_threads_that_is_none_is_said_and_ignored(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "0")
-    with nbkit.Workers(1) as workers:
+    with Pool(1) as workers:
         job = workers.submit(threads_and_group)
         assert job.result()[0][:2] == (host._threads(1), 1)
     assert any("OMP_NUM_THREADS='0'" in event.text for event in job.events() if isinstance(event, Log))
@@ -36,7 +37,7 @@ def test_a_number_of_threads_that_is_none_is_said_and_ignored(monkeypatch):
 
 def test_an_answer_that_is_neither_yes_nor_no_is_said(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "perhaps")
-    with nbkit.Workers(2) as workers, pytest.raises(nbkit.WorkersError, match="ACCELERATE_USE_CPU='perhaps'"):
+    with Pool(2) as workers, pytest.raises(nbkit.WorkersError, match="ACCELERATE_USE_CPU='perhaps'"):
         workers.run(int)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import nbkit
 from nbkit.runtime import Log, Started
+from nbkit.runtime.pool import Pool
 
 
 def wait_in_barrier():
@@ -94,7 +95,7 @@ def test_a_cancelled_job_frees_a_rank_that_waits_for_one_that_has_finished(worke
 
 
 def test_a_job_is_cancelled_before_its_workers_are_up():
-    with nbkit.Workers(1) as starting:
+    with Pool(1) as starting:
         with pytest.raises(nbkit.WorkersError, match="not ready after 0"):
             starting.wait_until_ready(timeout=0)
         job = starting.submit(sleep)
@@ -184,20 +185,20 @@ def test_an_ended_job_cannot_be_cancelled(workers):
     assert job.status == "finished"
 
 
-def test_a_function_that_catches_everything_is_ended_with_its_process(own_workers):
+def test_a_function_that_catches_everything_is_ended_with_its_process(own_pool):
     def stubborn():
         while True:
             with contextlib.suppress(BaseException):
                 time.sleep(60)
 
-    pids = [info.pid for info in own_workers.wait_until_ready()]
-    job = own_workers.submit(stubborn)
+    pids = [info.pid for info in own_pool.wait_until_ready()]
+    job = own_pool.submit(stubborn)
     time.sleep(0.3)
     job.cancel()
     with pytest.raises(nbkit.JobCancelled):
         job.result(timeout=15)
-    assert own_workers.run(int) == [0, 0]
-    assert [info.pid for info in own_workers.wait_until_ready()] != pids
+    assert own_pool.run(int) == [0, 0]
+    assert [info.pid for info in own_pool.wait_until_ready()] != pids
 
 
 def test_jobs_run_in_the_order_of_their_submission(workers):

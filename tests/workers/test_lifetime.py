@@ -1,4 +1,7 @@
-"""What ends, ends whole: kills, closed notebooks, forgotten workers."""
+"""What ends, ends whole: kills, closed notebooks, forgotten workers.
+
+Most of it on a bare pool, which starts sooner than workers that have imported what models need.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ import pytest
 
 import nbkit
 from nbkit.runtime import Log
+from nbkit.runtime.pool import Pool
 
 AHEAD = 1
 """How many pairs of workers start while a test runs; more would slow down what tests time."""
@@ -39,15 +43,15 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def take_workers(request) -> Iterator[Callable[[], nbkit.Workers]]:
+def take_workers(request) -> Iterator[Callable[[], Pool]]:
     """Take two workers that nobody used; the next ones start meanwhile, for a start takes seconds of a core."""
     left = sum("take_workers" in test.fixturenames for test in request.session.items)
-    starting: deque[nbkit.Workers] = deque()
+    starting: deque[Pool] = deque()
 
-    def take() -> nbkit.Workers:
+    def take() -> Pool:
         nonlocal left
         while left and len(starting) <= AHEAD:
-            starting.append(nbkit.Workers(2))
+            starting.append(Pool(2))
             left -= 1
         starting[0].wait_until_ready()
         return starting.popleft()
@@ -58,7 +62,7 @@ def take_workers(request) -> Iterator[Callable[[], nbkit.Workers]]:
 
 
 @pytest.fixture
-def own_workers(take_workers) -> Iterator[nbkit.Workers]:
+def own_workers(take_workers) -> Iterator[Pool]:
     """Two workers of the test's own, which were started ahead."""
     with take_workers() as live:
         yield live
@@ -91,7 +95,7 @@ def test_a_killed_rank_is_named_and_the_next_job_works(own_workers, gone_within,
 
 
 def test_a_killed_single_worker_is_named_and_the_next_job_works(gone_within):
-    with nbkit.Workers(1) as workers:
+    with Pool(1) as workers:
         (info,) = workers.wait_until_ready()
         job = workers.submit(sleep)
         time.sleep(0.3)
@@ -260,7 +264,7 @@ def test_processes_that_ranks_started_end_with_them(take_workers, gone_within):
 
 def test_workers_closed_while_they_start_leave_nothing_behind(gone_within):
     before = psutil.Process().children()
-    workers = nbkit.Workers(2)
+    workers = Pool(2)
     deadline = time.monotonic() + 5
     while not (hosts := set(psutil.Process().children()) - set(before)) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -330,11 +334,11 @@ def test_resize_changes_the_number_of_ranks(own_workers):
 @pytest.mark.parametrize("count", [0, -1, "x", True, 1.5])
 def test_a_number_of_workers_that_is_none_is_refused(count):
     with pytest.raises(nbkit.InputError, match="at least 1"):
-        nbkit.Workers(count)
+        Pool(count)
 
 
 def test_more_workers_than_make_sense_are_refused_with_the_limit():
-    with nbkit.Workers(1000) as workers:
+    with Pool(1000) as workers:
         for _ in range(2):
             with pytest.raises(nbkit.WorkersError, match=r"1000 workers do not make sense .*; ask for at most \d+\."):
                 workers.run(int)

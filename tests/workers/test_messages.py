@@ -83,27 +83,27 @@ def test_a_job_cancelled_while_its_arguments_are_on_their_way_keeps_the_ranks(wo
     assert [info.pid for info in workers.wait_until_ready()] == pids
 
 
-def test_a_rank_that_takes_no_messages_is_lost_and_named_and_holds_up_no_other(own_workers, gone_within, monkeypatch):
+def test_a_rank_that_takes_no_messages_is_lost_and_named_and_holds_up_no_other(own_pool, gone_within, monkeypatch):
     monkeypatch.setattr(outgoing, "SEND_TIMEOUT_S", 1.0)
-    pids = [info.pid for info in own_workers.wait_until_ready()]
+    pids = [info.pid for info in own_pool.wait_until_ready()]
     os.kill(pids[1], signal.SIGSTOP)
-    job = own_workers.submit(lambda data: print("taken"), bytes(20_000_000))
+    job = own_pool.submit(lambda data: print("taken"), bytes(20_000_000))
     with pytest.raises(nbkit.RankDied, match=rf"rank 1 \(process {pids[1]}\) took no messages for 1 s") as caught:
         job.result(timeout=20)
     assert caught.value.rank == 1
     assert any(getattr(event, "text", None) == "taken" for event in job.events()), "rank 0 ran"
     assert gone_within(pids, 5)
-    assert own_workers.run(int) == [0, 0]
+    assert own_pool.run(int) == [0, 0]
 
 
-def test_ranks_that_do_not_stop_after_such_a_value_are_ended_and_the_next_job_runs(own_workers):
+def test_ranks_that_do_not_stop_after_such_a_value_are_ended_and_the_next_job_runs(own_pool):
     def never_stops():
         nbkit.current_job().emit(Raises(ValueError))
         while True:
             with contextlib.suppress(BaseException):
                 time.sleep(60)
 
-    job = own_workers.submit(never_stops)
+    job = own_pool.submit(never_stops)
     with pytest.raises(nbkit.WorkersError, match="cannot be read here"):
         job.result(timeout=20)
-    assert own_workers.submit(int).result(timeout=60) == [0, 0]
+    assert own_pool.submit(int).result(timeout=60) == [0, 0]

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import nbkit
+from nbkit.runtime.pool import Pool
 
 
 def spin(seconds):
@@ -65,7 +66,7 @@ def test_the_samples_are_saved_with_the_run(workers, tmp_path):
 
 
 def test_a_rank_that_ends_is_dropped_and_its_successor_watched():
-    with nbkit.Workers(2) as workers, nbkit.Monitor(period_s=0.05) as monitor:
+    with Pool(2) as workers, nbkit.Monitor(period_s=0.05) as monitor:
         monitor.watch(workers)
         wait_for(lambda: len({sample.rank for sample in monitor.samples}) == 2)
         os.kill(workers.wait_until_ready()[1].pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import nbkit
+from nbkit.runtime.pool import Pool
 
 
 def test_every_ranks_value_comes_back_in_rank_order(workers):
@@ -336,7 +337,7 @@ def test_an_accelerator_in_the_notebook_is_not_in_the_way(workers):
     from accelerate import Accelerator
 
     Accelerator(cpu=True)
-    with nbkit.Workers(2) as others:
+    with Pool(2) as others:
         assert others.run(int) == [0, 0]
         assert workers.run(int) == [0, 0]
 

@@ -6,12 +6,13 @@ import pytest
 
 import nbkit
 from nbkit.runtime import Log
+from nbkit.runtime.pool import Pool
 
 
 @pytest.fixture(scope="module")
 def one() -> nbkit.Workers:
     """One worker: its lines are in an order of their own."""
-    with nbkit.Workers(1) as live:
+    with Pool(1) as live:
         live.wait_until_ready()
         yield live
 
@@ -203,7 +204,7 @@ def test_a_crash_shows_where_after_a_job_had_turned_faulthandler_to_its_own_stre
 
         ctypes.string_at(0)
 
-    with nbkit.Workers(1) as own:
+    with Pool(1) as own:
         assert any("most recent call first" in text for _, text in lines(own, turn))
         with pytest.raises(nbkit.RankDied, match=r"(?s)SIGSEGV.*string_at"):
             own.run(crash)

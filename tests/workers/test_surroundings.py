@@ -14,6 +14,7 @@ import pytest
 import nbkit
 from nbkit import models
 from nbkit.runtime import Log
+from nbkit.runtime.pool import Pool
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def test_workers_start_in_a_deleted_working_directory(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with nbkit.Workers(1) as own:
+    with Pool(1) as own:
         assert own.run(int) == [0]
 
 
