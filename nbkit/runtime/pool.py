@@ -87,6 +87,7 @@ class Pool(Ranks):
     def __init__(self, n: int | None = None) -> None:
         self.pool = weakref.proxy(self)
         self.last_job: Job | None = None
+        self._unfinished: dict[Job, None] = {}
         self._start(_check_count(n))
 
     def _start(self, asked: int) -> None:
@@ -135,6 +136,11 @@ class Pool(Ranks):
         self._wait_for(self._scheduler.has_plan, None)
         assert self._scheduler.plan is not None
         return self._scheduler.plan.world_size
+
+    @property
+    def unfinished_jobs(self) -> list[Job]:
+        """The jobs that run or wait, the oldest first."""
+        return [job for job in list(self._unfinished) if not job.done()]
 
     def wait_until_ready(self, timeout: float | None = None) -> list[wire.RankInfo]:
         """Wait until the ranks are up, started anew if they were lost, and say who they are, in rank order.
@@ -224,7 +230,9 @@ class Pool(Ranks):
             modules_known=module_journal().look(),
         )
         self.last_job = job
-        scheduler = self._scheduler
+        scheduler, unfinished = self._scheduler, self._unfinished
+        unfinished[job] = None
+        job.add_done_callback(lambda _: unfinished.pop(job, None))
         self._loop.call(lambda: scheduler.submit(assignment))
         return job
 

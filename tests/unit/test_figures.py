@@ -59,8 +59,8 @@ def test_compiling_is_seen_where_there_was_any():
 
 
 def test_latencies_of_sequences_that_join_one_by_one_are_their_own():
-    stretch = dataclasses.replace(batch(0, (0, 1)), decode_steps=9, first_token_s=0.6, after_first_s=2.4)
-    ttft, tpot = figures.latency_points([stretch], 0.0, [0])
+    window = dataclasses.replace(batch(0, (0, 1)), decode_steps=9, first_token_s=0.6, after_first_s=2.4)
+    ttft, tpot = figures.latency_points([window], 0.0, [0])
     assert ttft["y"] == [300.0]
     assert tpot["y"] == [200.0]  # 12 tokens after the first two
 

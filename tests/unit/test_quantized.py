@@ -77,9 +77,9 @@ def test_int4_refuses_a_layer_that_does_not_divide():
 
 def test_on_a_gpu_int8_shares_what_it_does_not_quantise_and_int4_says_what_it_needs(tiny, monkeypatch):
     gpu = torch.device("cuda")  # the kind that is chosen; the tensors stay where they are
-    twin = quantized_copy(tiny.model, "int8", gpu)
-    assert sum(isinstance(part, Int8Weight) for part in twin.modules()) == 2 * 7 + 1
-    assert twin.get_input_embeddings().weight is tiny.model.get_input_embeddings().weight
+    copy = quantized_copy(tiny.model, "int8", gpu)
+    assert sum(isinstance(part, Int8Weight) for part in copy.modules()) == 2 * 7 + 1
+    assert copy.get_input_embeddings().weight is tiny.model.get_input_embeddings().weight
     monkeypatch.setitem(sys.modules, "torchao", None)
     with pytest.raises(InputError, match="int4' on a GPU needs torchao: pip install torchao"):
         quantized_copy(tiny.model, "int4", gpu)
@@ -91,9 +91,9 @@ def test_only_what_the_matrix_library_knows_is_packed():
 
 
 def test_a_copy_shares_parameters_and_leaves_the_model_as_it_is(tiny):
-    twin = with_linear_layers(tiny.model, PackedLinear)
-    assert twin.get_input_embeddings().weight is tiny.model.get_input_embeddings().weight
-    assert any(isinstance(part, PackedLinear) for part in twin.modules())
+    copy = with_linear_layers(tiny.model, PackedLinear)
+    assert copy.get_input_embeddings().weight is tiny.model.get_input_embeddings().weight
+    assert any(isinstance(part, PackedLinear) for part in copy.modules())
     assert not any(isinstance(part, PackedLinear) for part in tiny.model.modules())
 
 

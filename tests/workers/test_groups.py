@@ -72,12 +72,12 @@ def test_each_survives_the_others_error_and_cancel(four):
         from accelerate import Accelerator
         from accelerate.utils import gather_object
 
-        end, rounds = time.monotonic() + seconds, 0
         Accelerator()
-        while time.monotonic() < end:
+        end, rounds, goes_on = time.monotonic() + seconds, 0, True
+        while goes_on:
             assert gather_object([rounds]) == [rounds] * 2
             rounds += 1
-            end = max(gather_object([end]))
+            goes_on = gather_object([time.monotonic() < end])[0]  # the first rank's word: both stop together
         return rounds
 
     steady = four.on(2, 3).submit(add_up, 1.5)
@@ -92,6 +92,14 @@ def test_each_survives_the_others_error_and_cancel(four):
     assert not steady.done(), "all that happened beside it"
     assert steady.result(timeout=20)[0] > 10
     assert [info.pid for info in four.wait_until_ready()] == pids
+
+
+def test_jobs_that_run_or_wait_are_known(four):
+    jobs = [four.on(0).submit(time.sleep, 0.5), four.on(1).submit(int), four.on(0).submit(int)]
+    jobs[1].result(timeout=10)
+    assert four.unfinished_jobs == [jobs[0], jobs[2]]
+    jobs[2].result(timeout=10)
+    assert four.unfinished_jobs == []
 
 
 def test_where_ranks_overlap_jobs_come_one_after_the_other(four):

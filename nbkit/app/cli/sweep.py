@@ -77,8 +77,9 @@ def _measure(measured: Sweep, out: Path) -> None:
     """Measure what of a sweep is left; at an interrupt, say how to go on."""
     with Workers(max(measured.grid.ranks)) as live:
         try:
+            runner = SweepRunner(live, measured, out)
             with console.status(STARTING):
-                runner = SweepRunner(live, measured, out)
+                live.wait_until_ready()
             watch_sweep(runner, console)
         except KeyboardInterrupt:
             saved = f", saved in {out}" if measured.measurements else ""

@@ -88,18 +88,18 @@ def read_json_document(name: str, data: bytes, column: str | None) -> Entries:
     return Entries(_numbered(document) if isinstance(document, list) else [Entry("its value", document)])
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; of two values under one key Python's reader would drop the first without a word."""
     made = dict(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()
-        twin = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {shorten(twin)} comes twice in one object")
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {shorten(twice)} comes twice in one object")
     return made
 
 
 # json.loads would make one for every line.
-_parse = json.JSONDecoder(object_pairs_hook=_without_twins).decode
+_parse = json.JSONDecoder(object_pairs_hook=_without_repeats).decode
 
 
 def _is_a_value_a_line(text: str) -> bool:

@@ -142,6 +142,7 @@ class Explore(Dashboard):
             workers = self._workers.get_resized()
             if not workers.is_ready:
                 self._status.say("Starting the workers.")
+                workers.wait_until_ready()
             self._watch_load(workers)
             self._generate(workers, prompts, settings)
         finally:

@@ -67,10 +67,10 @@ class WorkersControl:
         """
         workers = self.get()
         if not self._fit(workers):
-            job = workers.last_job
-            if job is not None and not job.done() and not workers.is_closed:
+            if workers.unfinished_jobs and not workers.is_closed:
                 raise WorkersError(
-                    f"the number of workers cannot be changed while a job runs on them ({job.name}); "
+                    f"the number of workers cannot be changed while a job runs on them "
+                    f"({workers.unfinished_jobs[0].name}); "
                     "wait until it has ended, or stop it where it was started."
                 )
             workers.resize(self.slider.value)
