@@ -159,7 +159,7 @@ class Job(concurrent.futures.Future[Any]):
             return [event for event in self._events if isinstance(event, Emitted)]
 
     def add_event(self, event: Event) -> None:
-        """Called by the dispatcher: append an event and wake who waits."""
+        """Called by the scheduler: append an event and wake who waits."""
         with self._news:
             self._events.append(event)
             self._news.notify_all()

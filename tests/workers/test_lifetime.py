@@ -289,7 +289,7 @@ def test_workers_forgotten_in_a_cycle_end_whichever_thread_collects_them(take_wo
     workers.itself = workers
     everyone = [info.pid for info in workers.wait_until_ready()]
     job = workers.submit(time.sleep, 0.1)
-    # Callbacks run on the dispatcher's own thread, where garbage is collected too.
+    # Callbacks run on the scheduler's own thread, where garbage is collected too.
     job.add_done_callback(lambda _: gc.collect())
     gc.disable()
     try:
