@@ -57,7 +57,7 @@ class LostTime:
         what ranks wait because the last one was slower. Below 0 where the ranks were
         faster than the runs that the model was fitted to.
     start-up and tokenisation
-        From the first rank's begin to each rank's own, tokens counted for the order,
+        From the first rank's begin to each rank's own, a cold start, tokens counted for the order,
         tokenising and detokenising; a mean over ranks, and what ranks wait for the
         last one's. Never negative.
     gather and synchronisation
@@ -141,7 +141,11 @@ def _seconds_of_rank(run: Run, model: CostModel, record: RankRecord, useful: Flo
         "batch quantisation": empty_s,
         "padding": max(0.0, float(expected_s.sum()) - empty_s - useful_s),
         "slower ranks": sum(batch.prefill_s + batch.decode_s for batch in own) - float(expected_s.sum()),
-        "start-up and tokenisation": record.begin_s - run.begin_s + record.order_s + tokenizing_s,
+        "start-up and tokenisation": record.begin_s
+        - run.begin_s
+        + record.cold_start_s
+        + record.order_s
+        + tokenizing_s,
         "gather and synchronisation": record.gather_s + run.end_s - record.end_s,
         "waiting": record.waiting_s,
     }

@@ -29,4 +29,5 @@ def sequences_that_fit(settings: Settings, loaded: LoadedModel, longest: int, sh
     sequence = positions * kv_bytes_of_config(config, loaded.dtype) + 4 * LOGITS_COPIES * config.vocab_size
     is_cpu = loaded.device.type == "cpu"
     most = settings.engine_spec.most_sequences_on_cpu if is_cpu else MOST_SEQUENCES
-    return max(1, min(most, int(SHARE_OF_FREE * free_bytes(loaded.device) / sharing / sequence)))
+    free = free_bytes(loaded.device) + loaded.spare_bytes
+    return max(1, min(most, int(SHARE_OF_FREE * free / sharing / sequence)))

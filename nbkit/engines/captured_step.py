@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-WARM_UP = 2
+RUNS_BEFORE = 2
 """Runs before the capture, in which libraries choose kernels and take workspace."""
 
 LEAST_ROWS = 2
@@ -25,6 +25,9 @@ POSITION_BUCKET = 64
 
 Forward = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
+Shape = tuple[int, int]
+"""Rows and positions of a graph."""
+
 
 class CapturedStep:
     """Replays ``forward`` from graphs.
@@ -33,22 +36,33 @@ class CapturedStep:
     ----------
     forward : callable
         From tokens (n,), positions (n,) and length to logits (n, vocabulary).
-    slots, positions : int
+    positions : int
         The cache's, which no bucket exceeds.
     """
 
-    def __init__(self, forward: Forward, slots: int, positions: int, device: torch.device) -> None:
+    def __init__(self, forward: Forward, positions: int, device: torch.device) -> None:
         self._forward = forward
-        self._slots = slots
         self._positions = positions
         self._device = device
-        self._graphs: dict[tuple[int, int], _Graph] = {}
+        self._graphs: dict[Shape, _Graph] = {}
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> tuple[torch.Tensor, float]:
-        """Logits (n, vocabulary), and the seconds that went into capturing."""
+    def shapes(self, count: int, most: int, first: int, last: int) -> list[Shape]:
+        """Of steps of 1 to ``count`` of ``most`` sequences, at ``first`` to ``last`` positions; the largest first."""
+        rows = {_row_bucket(n, most) for n in range(1, count + 1)}
+        lengths = {_position_bucket(length, self._positions) for length in range(first, last + 1)}
+        return [(n, length) for n in sorted(rows, reverse=True) for length in sorted(lengths)]
+
+    def has(self, shape: Shape) -> bool:
+        """Whether steps of a shape are captured."""
+        return shape in self._graphs
+
+    def __call__(
+        self, tokens: torch.Tensor, positions: torch.Tensor, length: int, most: int
+    ) -> tuple[torch.Tensor, float]:
+        """Logits (n, vocabulary), and the seconds that went into capturing; ``most`` sequences there are at most."""
         n = len(tokens)
-        bucket = (_row_bucket(n, self._slots), _position_bucket(length, self._positions))
+        bucket = (_row_bucket(n, most), _position_bucket(length, self._positions))
         capture_s = 0.0
         if bucket not in self._graphs:
             torch.cuda.synchronize(self._device)
@@ -84,7 +98,7 @@ class _Graph:
         side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
+            for _ in range(RUNS_BEFORE):
                 forward(self._tokens, self._at, length)
         torch.cuda.current_stream(self._device).wait_stream(side)
         with torch.cuda.graph(self._graph, pool=pool):
@@ -96,8 +110,9 @@ class _Graph:
 
 
 def _row_bucket(rows: int, most: int) -> int:
-    """2, 4, 8, then multiples of 8, at most ``most``."""
-    bucket = -(-rows // 8) * 8 if rows > 8 else 1 << (rows - 1).bit_length()
+    """2, 4, 8, then multiples of about a quarter, at most ``most``."""
+    step = max(8, (1 << (rows - 1).bit_length()) >> 2)
+    bucket = -(-rows // step) * step if rows > 8 else 1 << (rows - 1).bit_length()
     return min(most, max(LEAST_ROWS, bucket))
 
 

@@ -1,39 +1,32 @@
 """Compiled: the kit's own decoding loop over a static KV cache.
 
 Every step decodes one token for each sequence under way. Prompts join by filling a free
-slot of the cache; every new token, the first too, comes from a decode step. On a GPU a
-step is captured once per shape as a CUDA graph and replayed, because launching its
-thousands of kernels one by one takes longer than running them. On a CPU the weights are
-packed for the matrix library, because there the products are what takes long.
+slot of the cache; every new token, the first too, comes from a decode step. How a step is
+computed, ``slot_decoder`` knows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from nbkit.engines.attention_masks import AttentionMasks, check_attention
-from nbkit.engines.captured_step import CapturedStep
-from nbkit.engines.compiled_layers import with_compiled_layers
+from nbkit.engines.attention_masks import check_attention
 from nbkit.engines.in_flight import Finished, Step
-from nbkit.engines.packed_linear import PackedLinear, can_pack
-from nbkit.engines.quantized_linear import quantized_copy
+from nbkit.engines.memory import may_keep
 from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
-from nbkit.engines.shared_copy import with_linear_layers
-from nbkit.engines.slot_cache import SlotCache
-from nbkit.files.machine import speaks_for_all
+from nbkit.engines.slot_decoder import SlotDecoder, kept_decoder
+from nbkit.engines.warm_up import ANY_TOKEN, Preparation
 from nbkit.models import LoadedModel
-from nbkit.models.torch_private import compiler_errors
 from nbkit.records.settings import Settings
-
-PREFILL_POSITIONS = 4096
-"""The most positions of one prefill: what it needs beside the cache stays small."""
 
 LIKE_LENGTH = 0.75
 """Prompts join together that are at least this share of the longest one's length, so that little is padded."""
+
+MOST_PREPARED = 64
+"""Shapes of a prefill, and as many of a step, that are prepared before a run: the likeliest ones."""
 
 
 @dataclass(eq=False)
@@ -81,24 +74,15 @@ class CompiledPool:
         check_attention(loaded)
         self._settings = settings
         self._device = loaded.device
-        self._model = prepared_model(loaded, settings.quantization)
         self._loaded = loaded
-        self._dtype = getattr(torch, loaded.dtype)
-        config = loaded.config.get_text_config()
-        self._layers = config.num_hidden_layers
-        self._masks = AttentionMasks(self._model, self._dtype, loaded.device)
-        self._cache_name = _cache_argument(self._model)
-        self._is_on_gpu = loaded.device.type == "cuda"
-        self._looks_ahead = self._is_on_gpu and not chooser.looks_back
-        self._decoder = self._fused() if self._is_on_gpu else self._model
+        self._looks_ahead = loaded.device.type == "cuda" and not chooser.looks_back
         self._chooser = chooser
         self._end = SequenceEnd(settings, loaded)
         self._joining: list[tuple[int, list[int]]] = []
         self._active: list[_SlotSequence] = []
-        self._cache: SlotCache | None = None
-        self._captured: CapturedStep | None = None
         self._ahead: _Launched | None = None
         self._compile_s = 0.0
+        self._kept: SlotDecoder | None = kept_decoder(loaded, settings.quantization, capacity)
         self.capacity = capacity
 
     @property
@@ -115,9 +99,59 @@ class CompiledPool:
         self._joining.clear()
         self._active.clear()
         self._ahead = None
-        # Its memory goes with it: the pool may be aborted because there is none left.
-        self._cache = None
-        self._captured = None
+        if self._kept is not None and not may_keep(self._kept.bytes, self._loaded):
+            self._loaded.spare.pop(self._kept.name, None)
+
+    def give_up_memory(self) -> None:
+        self._kept = None
+
+    def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
+        if not self._decoder.captures:
+            return []
+        self._decoder.make_room(max(lengths) + self._settings.max_new_tokens)
+        return [*self._prefills(lengths), *self._steps(lengths)]
+
+    def _prefills(self, lengths: Sequence[int]) -> list[Preparation]:
+        """Of every width that prompts of these lengths have, in as many rows as may come."""
+        longest = {self._decoder.prefill_width(length): length for length in sorted(lengths)}
+        shapes = {}
+        for width, length in sorted(longest.items(), reverse=True):
+            most = self._decoder.prefill_count([length] * min(self.capacity, len(lengths)))
+            for rows in {self._decoder.prefill_rows(count) for count in range(1, most + 1)}:
+                shapes[min(rows, most), width] = length
+        return [
+            Preparation(
+                ("prefill", self._settings.quantization, rows, width),
+                self._words,
+                lambda rows=rows, length=length: self._try_prefill(rows, length),  # type: ignore[misc]
+            )
+            for (rows, width), length in list(shapes.items())[:MOST_PREPARED]
+        ]
+
+    def _steps(self, lengths: Sequence[int]) -> list[Preparation]:
+        """Of every number of sequences that there may be, at every length that they may have."""
+        count = min(self.capacity, len(lengths))
+        last = max(lengths) + self._settings.max_new_tokens - 1
+        shapes = self._decoder.step_shapes(count, self.capacity, min(lengths), last)
+        new = [shape for shape in shapes[:MOST_PREPARED] if not self._decoder.has_captured(shape)]
+        return [
+            Preparation(None, self._words, lambda shape=shape: self._try_step(*shape))  # type: ignore[misc]
+            for shape in new
+        ]
+
+    @property
+    def _words(self) -> str:
+        return f"batches of up to {self.capacity}"
+
+    @torch.inference_mode()
+    def _try_prefill(self, rows: int, length: int) -> None:
+        self._decoder.prefill([[ANY_TOKEN] * length] * rows, first_slot=0)
+
+    @torch.inference_mode()
+    def _try_step(self, rows: int, length: int) -> None:
+        tokens = torch.full((rows,), ANY_TOKEN, device=self._device)
+        logits, _ = self._decoder.step(tokens, torch.zeros_like(tokens), length, self.capacity)
+        logits.max(-1).indices.cpu()
 
     @torch.inference_mode()
     def step(self) -> Step:
@@ -127,25 +161,20 @@ class CompiledPool:
             return Step([], [], is_prefill=True)
         return self._decode()
 
+    @property
+    def _decoder(self) -> SlotDecoder:
+        if self._kept is None:
+            self._kept = kept_decoder(self._loaded, self._settings.quantization, self.capacity)
+        return self._kept
+
     def _prefill(self) -> None:
         """Write the prompts, but for their last tokens, into free slots; those go into the first decode step."""
         self._joining.sort(key=lambda waiting: -len(waiting[1]))
-        joining = self._joining[: _count_of_like_length([len(tokens) for _, tokens in self._joining])]
-        cache = self._cache_for(len(joining[0][1]) + self._settings.max_new_tokens)
-        # A prompt of one token, too, has a position written, over which that token goes: the cache is there then.
-        width = max(1, len(joining[0][1]) - 1)
-        rows = [tokens[:-1] + [0] * (width - len(tokens) + 1) for _, tokens in joining]
-        slots = range(len(self._active), len(self._active) + len(joining))
-        cache.prefill_into(torch.tensor(slots, device=self._device))
-        positions = torch.arange(width, device=self._device)
-        # What pads a row on the right is after it, so that no token of the row attends to it.
-        self._model.base_model(
-            input_ids=torch.tensor(rows, device=self._device),
-            position_ids=positions.expand(len(rows), -1),
-            attention_mask=self._masks.of_prompts(width),
-            use_cache=True,
-            **{self._cache_name: cache.for_model},
-        )
+        lengths = [len(tokens) for _, tokens in self._joining]
+        count = self._decoder.prefill_count(lengths[: _count_of_like_length(lengths)])
+        joining = self._joining[:count]
+        self._decoder.make_room(lengths[0] + self._settings.max_new_tokens)
+        self._decoder.prefill([tokens for _, tokens in joining], first_slot=len(self._active))
         self._active += [_SlotSequence(index, tokens, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
         del self._joining[: len(joining)]
 
@@ -188,50 +217,9 @@ class CompiledPool:
         """A step for tokens (n,) at positions (n,) of the cache; each sequence has ``new`` tokens not read yet."""
         active = list(self._active)
         length = max(sequence.position for sequence in active) + 1 + new
-        if self._is_on_gpu:
-            logits = self._replay(tokens, positions, length)
-        else:
-            logits = self._forward(tokens, positions, length)
-        return _Launched(active, self._chooser.choose(logits, active, ahead=new), positions)
-
-    def _forward(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> torch.Tensor:
-        """Logits (n, vocabulary) after one token (n,) for each of the first n slots, at its position (n,)."""
-        assert self._cache is not None
-        self._cache.decode_at(positions, length)
-        output = self._decoder(
-            input_ids=tokens[:, None],
-            position_ids=positions[:, None],
-            attention_mask=self._masks.of_step(positions, length),
-            use_cache=True,
-            **{self._cache_name: self._cache.for_model},
-        )
-        return output.logits[:, -1]  # type: ignore[no-any-return]
-
-    def _replay(self, tokens: torch.Tensor, positions: torch.Tensor, length: int) -> torch.Tensor:
-        assert self._cache is not None
-        if self._captured is None:
-            self._captured = CapturedStep(self._forward, self._cache.slots, self._cache.positions, self._device)
-        try:
-            logits, compile_s = self._captured(tokens, positions, length)
-        except compiler_errors() as error:
-            if self._decoder is self._model:
-                raise
-            _say(f"torch.compile does not work here, and steps take longer: {str(error).splitlines()[0]}")
-            self._decoder = self._loaded.prepared[self._fused_name] = self._model
-            logits, compile_s = self._captured(tokens, positions, length)
+        logits, compile_s = self._decoder.step(tokens, positions, length, self.capacity)
         self._compile_s += compile_s
-        return logits
-
-    def _fused(self) -> Any:
-        """The model for decode steps on a GPU; made once, for its layers are compiled when they are first called."""
-        if self._fused_name not in self._loaded.prepared:
-            _say("compiling the layers for decode steps, once: about 10 s")
-            self._loaded.prepared[self._fused_name] = with_compiled_layers(self._model, self._cache_name)
-        return self._loaded.prepared[self._fused_name]
-
-    @property
-    def _fused_name(self) -> str:
-        return f"fused, {self._settings.quantization}"
+        return _Launched(active, self._chooser.choose(logits, active, ahead=new), positions)
 
     def _take_out_finished(self) -> list[Finished]:
         """Free the slots of sequences that have ended; the last ones move into them: no step computes a gap."""
@@ -245,50 +233,12 @@ class CompiledPool:
             self._chooser.forget(sequence.index)
             last = self._active.pop()
             if last is not sequence:
-                assert self._cache is not None
                 # One position more than it has: the step ahead may have written that.
-                self._cache.move(len(self._active), slot, last.position + 1)
+                self._decoder.move(len(self._active), slot, last.position + 1)
                 self._active[slot] = last
         return finished
 
-    def _cache_for(self, positions: int) -> SlotCache:
-        """The cache, with room for sequences of so many positions."""
-        if self._cache is None:
-            self._cache = SlotCache(self._layers, self.capacity)
-        if positions > self._cache.positions:
-            self._cache.grow(positions)
-            self._captured = None
-        return self._cache
-
-
-def prepared_model(loaded: LoadedModel, quantization: str) -> Any:
-    """The model as this engine computes with it: quantised, or packed where the processor gains by it; made once."""
-    name = f"compiled, {quantization}"
-    if name not in loaded.prepared:
-        model = loaded.model
-        if quantization != "none":
-            model = quantized_copy(model, quantization, loaded.device)
-        elif can_pack(loaded.device, getattr(torch, loaded.dtype)):
-            model = with_linear_layers(model, PackedLinear)
-        loaded.prepared[name] = model
-    return loaded.prepared[name]
-
-
-def _say(sentence: str) -> None:
-    """Print on one of a job's ranks."""
-    if speaks_for_all():
-        print(sentence)
-
 
 def _count_of_like_length(lengths: list[int]) -> int:
-    """How many of these prompts, the longest first, go into one prefill: at least one."""
-    longest = lengths[0]
-    count = sum(length >= LIKE_LENGTH * longest for length in lengths)
-    return max(1, min(count, PREFILL_POSITIONS // longest))
-
-
-def _cache_argument(model: Any) -> str:
-    """What the model's forward calls its cache: the name changed in transformers 5.20."""
-    import inspect
-
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    """How many of these prompts, the longest first, are about as long as the first."""
+    return sum(length >= LIKE_LENGTH * lengths[0] for length in lengths)

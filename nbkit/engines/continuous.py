@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -22,11 +22,14 @@ from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_availa
 from nbkit.engines import transformers_private
 from nbkit.engines.attention_masks import check_attention
 from nbkit.engines.in_flight import Finished, Step
+from nbkit.engines.memory import may_keep
 from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.engines.shared_copy import shared_copy
+from nbkit.engines.warm_up import Preparation
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
+from nbkit.models.memory import kv_bytes_of_config
 from nbkit.records.settings import Settings
 
 PREFILL_TOKENS, FLASH_PREFILL_TOKENS = 256, 4096
@@ -40,6 +43,8 @@ GROWTH = 1.5
 
 OLDEST = (5, 17)
 """The oldest transformers tried that does it right: 5.10 gets sliding windows wrong, and shows draws other logits."""
+
+KEPT = "continuous batching"
 
 NO_EOS = -1
 """What transformers takes for 'no end-of-sequence token'; None would mean the generation config's."""
@@ -96,10 +101,16 @@ class ContinuousPool:
     def under_way(self, most: int) -> list[tuple[int, list[int]]]:
         return [(sequence.index, sequence.tokens) for sequence in islice(self._sequences.values(), most)]
 
+    def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
+        return []
+
     def abort(self) -> None:
         self._joining.clear()
+        if self._batching is not None and self._sequences:
+            self._batching.cancel_all(self._sequences)
         self._sequences.clear()
-        # Its memory goes with it: the pool may be aborted because there is none left.
+
+    def give_up_memory(self) -> None:
         self._batching = None
 
     @torch.inference_mode()
@@ -130,13 +141,15 @@ class ContinuousPool:
             return 0.0
         compile_s = 0.0
         positions = max(len(sequence.prompt) for sequence in self._joining) + self._settings.max_new_tokens
+        if self._batching is None:
+            self._batching = self._kept_batching()
         if self._batching is None or positions > self._batching.positions:
             if self._batching is not None:
                 positions = max(positions, int(GROWTH * self._batching.positions))
             # Gone before the next is made: there may not be memory for both.
             self._batching = None
-            draws = None if self._chooser.is_plain else _Draws(self._chooser, self._sequences)
-            self._batching = _Batching(self._model, self._settings, self._loaded, self.capacity, positions, draws)
+            self._loaded.spare.pop(KEPT, None)
+            self._batching = self._new_batching(positions)
             compile_s = self._batching.warm_up()
             self._joining = list(self._sequences.values())
         for sequence in self._joining:
@@ -144,6 +157,21 @@ class ContinuousPool:
             self._batching.add(sequence.index, sequence.prompt, sequence.tokens)
         self._joining = []
         return compile_s
+
+    def _kept_batching(self) -> _Batching | None:
+        """What an earlier run has left, where it is of use: draws are bound to the run that they are for."""
+        kept: _Batching | None = self._loaded.spare.get(KEPT)
+        if kept is None or kept.sequences != self.capacity or not self._chooser.is_plain:
+            return None
+        kept.ask(self._settings, self._loaded)
+        return kept
+
+    def _new_batching(self, positions: int) -> _Batching:
+        draws = None if self._chooser.is_plain else _Draws(self._chooser, self._sequences)
+        batching = _Batching(self._model, self._settings, self._loaded, self.capacity, positions, draws)
+        if draws is None and may_keep(batching.bytes, self._loaded):
+            self._loaded.spare[KEPT] = batching
+        return batching
 
 
 class _Batching:
@@ -158,10 +186,10 @@ class _Batching:
         positions: int,
         draws: _Draws | None,
     ) -> None:
-        self.positions = positions
+        self.positions, self.sequences = positions, sequences
+        self.bytes = sequences * positions * kv_bytes_of_config(loaded.config.get_text_config(), loaded.dtype)
         self._model = model
-        self._most = settings.max_new_tokens
-        self._eos = NO_EOS if settings.ignore_eos else list(loaded.eos_token_ids) or NO_EOS
+        self.ask(settings, loaded)
         config = _config(model, sequences, positions, is_plain=draws is None)
         on_gpu = [loaded.device] if loaded.device.type == "cuda" else []
         # It sets torch's seed for the whole process.
@@ -172,6 +200,11 @@ class _Batching:
                 config,
             )
             self._processor = transformers_private.batch_processor(self._manager, draws)
+
+    def ask(self, settings: Settings, loaded: LoadedModel) -> None:
+        """What sequences that join from now on are asked for."""
+        self._most = settings.max_new_tokens
+        self._eos = NO_EOS if settings.ignore_eos else list(loaded.eos_token_ids) or NO_EOS
 
     def warm_up(self) -> float:
         """Capture CUDA graphs, where there are any; the seconds it took."""
@@ -192,6 +225,13 @@ class _Batching:
     def cancel(self, index: int) -> None:
         """Free a sequence's pages at the next step."""
         self._manager.cancel_request(str(index))
+
+    def cancel_all(self, indices: Iterable[int]) -> None:
+        """Free the pages of these sequences now."""
+        for index in indices:
+            self.cancel(index)
+        transformers_private.step(self._processor, self._model)
+        list(transformers_private.new_outputs(self._manager))
 
     def step(self) -> Iterator[tuple[int, list[int], bool]]:
         """One step. Of each that got a token: its index, its new tokens since it joined here, whether it is over."""

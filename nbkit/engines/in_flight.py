@@ -17,11 +17,15 @@ from nbkit.engines.prompt_check import encoded
 from nbkit.engines.protocol import BatchDone, Streamed, Watch
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
 from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
+from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
+
+FIRST_STEPS = 4
+"""Of a warm-up: a prefill or two, a first token and one that reads what was written with it."""
 
 WINDOW_S = 0.5
 """Outputs are handed on at least this far apart: each record costs a message."""
@@ -80,8 +84,16 @@ class SequencePool(Protocol):
         """New tokens so far of all sequences under way."""
         ...
 
+    def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
+        """What it will compute for such prompts that costs more the first time; none: what its first steps do."""
+        ...
+
     def abort(self) -> None:
         """Forget all sequences; the pool can be used afterwards."""
+        ...
+
+    def give_up_memory(self) -> None:
+        """Let go of the cache, after ``abort``: what is decoded next takes a new one."""
         ...
 
 
@@ -99,6 +111,30 @@ class InFlightEngine:
         """The most sequences decoded side by side."""
         return self._pool.capacity
 
+    def preparations(self, batches: Sequence[Sequence[int]]) -> list[Preparation]:
+        """What the pool names itself, else its first steps, for as many prompts as it takes where that matters."""
+        lengths = sorted((length for batch in batches for length in batch), reverse=True)
+        own = self._pool.preparations(lengths)
+        if own:
+            return own
+        device = self._loaded.device
+        first = lengths[: self._pool.capacity] if shapes_cost(device) else [USUAL_LENGTH]
+        key = ("first steps", self._settings.engine, self._settings.quantization, len(first), first[0])
+        words = f"batches of up to {self._pool.capacity}"
+        return [Preparation(key, words, lambda: self._try_steps(first))]
+
+    def _try_steps(self, lengths: Sequence[int]) -> None:
+        """Read prompts of such lengths, and decode a little."""
+        try:
+            for index, length in enumerate(lengths):
+                self._pool.add(index, [ANY_TOKEN] * length)
+            for _ in range(FIRST_STEPS):
+                step = self._pool.step()
+                if len(step.finished) == len(lengths):
+                    break
+        finally:
+            self._pool.abort()
+
     def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield what has finished, a window of time at a time; see ``Engine``."""
         scheduler = _Scheduler(self._settings, self._loaded, self._pool, batches, watch)
@@ -106,9 +142,10 @@ class InFlightEngine:
         try:
             while scheduler.fill(window):
                 problem = scheduler.step(window)
-                if problem is not None:
+                if scheduler.begins_anew:
                     free_memory()
-                    yield problem
+                    if problem is not None:
+                        yield problem
                     continue
                 watch.report(self._pool.new_tokens + window.new_tokens, self._streamed)
                 if window.finished and (window.is_long(watch) or scheduler.is_empty or watch.cancelled):
@@ -214,6 +251,8 @@ class _Scheduler:
         self._waiting: deque[_TakenRequest] = deque()
         self._in_pool: dict[int, _TakenRequest] = {}
         self._positions = 0
+        self.begins_anew = False
+        """Whether the last step did not fit into memory, so that what was under way begins anew."""
 
     @property
     def is_empty(self) -> bool:
@@ -232,14 +271,18 @@ class _Scheduler:
         return not self.is_empty
 
     def step(self, window: _Window) -> OutOfMemory | None:
-        """One step of the pool, accounted for; where memory did not suffice, all begins anew with half as many."""
+        """One step of the pool, accounted for; where memory did not suffice, all begins anew.
+
+        First as it is, if there was memory to be given up, then with half as many sequences.
+        """
         began_s = self._watch.elapsed_s
+        self.begins_anew = False
         try:
             step = self._pool.step()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            return self._halve(error)
+            return self._begin_anew(error)
         now_s = self._watch.elapsed_s
         seconds = now_s - began_s - step.compile_s
         window.compile_s += step.compile_s
@@ -262,8 +305,8 @@ class _Scheduler:
             window.after_first_s += now_s - own.first_token_s
         return None
 
-    def _halve(self, error: Exception) -> OutOfMemory:
-        """Begin what was under way anew, with half as many at a time.
+    def _begin_anew(self, error: Exception) -> OutOfMemory | None:
+        """Begin what was under way anew, with half as many at a time unless other memory was given up for it.
 
         Raises
         ------
@@ -271,16 +314,21 @@ class _Scheduler:
             There was one sequence only.
         """
         sequences = len(self._in_pool)
-        if sequences == 1:
+        self.begins_anew = True
+        self._pool.abort()
+        self._pool.give_up_memory()
+        had_spare = self._loaded.give_up_spare()
+        if sequences == 1 and not had_spare:
             raise InputError(
                 f"prompt {next(iter(self._in_pool))} does not fit into the memory of {self._watch.device} "
                 f"even alone: {error}. Ask for fewer new tokens, a smaller dtype or a smaller model."
             ) from None
-        self._pool.abort()
-        self._pool.capacity = sequences // 2
         self._waiting.extendleft(reversed(self._in_pool.values()))
         self._in_pool.clear()
         self._positions = 0
+        if had_spare:
+            return None
+        self._pool.capacity = sequences // 2
         return OutOfMemory(self._watch.rank, self._watch.elapsed_s, sequences, then=self._pool.capacity)
 
     def _has_room(self) -> bool:

@@ -10,6 +10,12 @@ import sys
 
 import torch
 
+from nbkit.files.machine import available_memory_bytes
+from nbkit.models import LoadedModel
+
+KEPT_SHARE = 0.25
+"""Of a device's memory, divided among the ranks on it."""
+
 
 class PeakMemory:
     """Peak memory in bytes: on a GPU what torch allocated since ``reset``; on a CPU the process's peak so far."""
@@ -29,6 +35,13 @@ class PeakMemory:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # Linux counts in kilobytes, macOS in bytes.
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def may_keep(needed_bytes: int, loaded: LoadedModel) -> bool:
+    """Whether so much may stay there between runs: others share the device, and cannot ask for it."""
+    device = loaded.device
+    memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else available_memory_bytes()
+    return needed_bytes <= KEPT_SHARE * memory / loaded.sharing
 
 
 def is_out_of_memory(error: BaseException) -> bool:

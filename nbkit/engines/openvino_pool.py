@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nbkit.engines.generation_rules import library_rules
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.openvino_conversion import PRECISIONS, converted_folder, plugin_options, why_unfit
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
+from nbkit.engines.warm_up import Preparation
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records.settings import Settings
@@ -99,6 +100,10 @@ class OpenVinoPool:
         """Up to ``most`` sequences with their new tokens so far, the oldest first."""
         return [(index, list(self._new[index])) for index in list(self._new)[:most]]
 
+    def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
+        """Nothing beside its first steps: its library has warmed up when it was started."""
+        return []
+
     def abort(self) -> None:
         """Forget all sequences; the pool can be used afterwards."""
         for handle in self._handles.values():
@@ -108,6 +113,9 @@ class OpenVinoPool:
         # Only a step lets go of what was cancelled.
         while self._pipeline.has_non_finished_requests():
             self._pipeline.step()
+
+    def give_up_memory(self) -> None:
+        """Nothing: its cache grows and shrinks with the sequences that are there."""
 
     def _finish(self, index: int, status: str, reason: str | None) -> Finished:
         tokens = self._forget(index)

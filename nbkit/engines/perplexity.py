@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from nbkit.engines.compiled import prepared_model
+from nbkit.engines.slot_decoder import prepared_model
 from nbkit.models import LoadedModel
 from nbkit.prompts import FIRST_LINES
 

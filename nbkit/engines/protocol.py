@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nbkit.records import BatchRecord, OutOfMemory, Output
 from nbkit.records.request import Request
+
+if TYPE_CHECKING:
+    from nbkit.engines.warm_up import Preparation
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,16 @@ class Engine(Protocol):
 
     @property
     def batch_size(self) -> int: ...
+
+    def preparations(self, batches: Sequence[Sequence[int]]) -> list[Preparation]:
+        """What a run will compute that costs more the first time, the costliest first.
+
+        Parameters
+        ----------
+        batches : sequence of sequences of int
+            The tokens of each prompt, in the batches in which they will be drawn.
+        """
+        ...
 
     def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes, and each that did not fit; when cancelled, end without the one under way.

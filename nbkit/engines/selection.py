@@ -116,6 +116,7 @@ def _proven(way: Way, settings: Settings, loaded: LoadedModel) -> str | None:
         # What the engine has made of the model for itself, packed weights for one, is of no use now.
         for made in set(loaded.prepared) - before:
             del loaded.prepared[made]
+        loaded.spare.clear()
     return why_not
 
 
@@ -169,6 +170,6 @@ def _comparisons(way: Way, settings: Settings, loaded: LoadedModel) -> list[Call
 
 
 def _quantized(settings: Settings, loaded: LoadedModel) -> Any:
-    from nbkit.engines.compiled import prepared_model
+    from nbkit.engines.slot_decoder import prepared_model
 
     return prepared_model(loaded, settings.quantization)

@@ -33,6 +33,11 @@ class SlotCache:
         self._layers = [_SlotLayer(slots) for _ in range(layers)]
         self.for_model = Cache(layers=self._layers)
 
+    @property
+    def bytes(self) -> int:
+        """What keys and values take; 0 before they are first written."""
+        return sum(layer.bytes for layer in self._layers)
+
     def grow(self, positions: int) -> None:
         """Have room for sequences of so many tokens, prompt and output together; what is there stays."""
         self.positions = -(-positions // ROUNDING) * ROUNDING
@@ -82,6 +87,10 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self._positions = positions
         if self.keys is not None:
             self.keys, self.values = self._grown(self.keys), self._grown(self.values)
+
+    @property
+    def bytes(self) -> int:
+        return 0 if self.keys is None else int(self.keys.nbytes + self.values.nbytes)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any

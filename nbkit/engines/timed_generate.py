@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -15,11 +16,18 @@ from nbkit.engines.prompt_check import encoded
 from nbkit.engines.protocol import BatchDone, Streamed, Watch
 from nbkit.engines.sampling import ChosenTokens, NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
+
+MOST_PREPARED = 32
+"""Shapes that are prepared before a run: one with many more takes long beside them."""
+
+BRIEF_TOKENS = 3
+"""Of a warm-up: of the prefill, of a step, and of one that reads what was written with it."""
 
 STREAMED_SEQUENCES = 3
 STREAMED_TOKENS = 100
@@ -54,6 +62,26 @@ class TimedGenerateEngine:
         self._pads = pad_to_multiple_of is not None
         self.batch_size = batch_size
 
+    def preparations(self, batches: Sequence[Sequence[int]]) -> list[Preparation]:
+        """A short ``generate`` of each shape that these batches have, where that matters; see ``Engine``."""
+        if not shapes_cost(self._loaded.device):
+            return [self._preparation(1, USUAL_LENGTH)]
+        shapes = {shape for lengths in batches for shape in self._shapes(lengths)}
+        rows, width = max(shapes, key=lambda shape: shape[0] * shape[1])
+        # The last step of the largest batch, which takes the most memory, and then the first ones of all.
+        largest = self._preparation(rows, width + self._settings.max_new_tokens)
+        return [largest, *(self._preparation(*shape) for shape in sorted(shapes, reverse=True)[:MOST_PREPARED])]
+
+    def _shapes(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
+        """Rows and width of each call of ``generate`` for prompts of these lengths."""
+        if self._pads:
+            return [(len(lengths), self._generate.width(max(lengths)))]
+        return [(count, length) for length, count in Counter(lengths).items()]
+
+    def _preparation(self, rows: int, width: int) -> Preparation:
+        key = ("generate", rows, width)
+        return Preparation(key, f"batches of {rows}", lambda: self._generate.briefly(rows, width))
+
     def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes; see ``Engine``."""
         for requests in batches:
@@ -85,12 +113,15 @@ class TimedGenerateEngine:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            if len(requests) == 1:
+            had_spare = self._loaded.give_up_spare()
+            if len(requests) == 1 and not had_spare:
                 raise InputError(
                     f"prompt {requests[0].index} does not fit into the memory of {watch.device} even alone: {error}. "
                     "Ask for fewer new tokens, a smaller dtype or a smaller model."
                 ) from None
         free_memory()
+        if had_spare:
+            return self._try(requests, watch)
         self.batch_size = len(requests) // 2
         return OutOfMemory(watch.rank, watch.elapsed_s, sequences=len(requests), then=self.batch_size)
 
@@ -157,9 +188,27 @@ class TimedGenerate:
         )
         return BatchDone(record, outputs)
 
+    def briefly(self, rows: int, width: int) -> None:
+        """Generate a few tokens for so many prompts of ``width`` tokens, for nothing."""
+        ids = [[ANY_TOKEN] * width] * rows
+        unread = [Request(-1 - row, "") for row in range(rows)]
+        ModelState.of(self._loaded).begin_anew()
+        options = {**self._options, "max_new_tokens": min(BRIEF_TOKENS, self._settings.max_new_tokens)}
+        with torch.inference_mode():
+            sequences = self._loaded.model.generate(
+                **self._padded(ids), **options, logits_processor=self._choosing(unread, ids, width)
+            )
+        sequences.cpu()
+        for request in unread:
+            self._chooser.forget(request.index)
+
+    def width(self, longest: int) -> int:
+        """Tokens to which prompts are padded of which the longest has so many."""
+        return -(-longest // self._multiple) * self._multiple
+
     def _padded(self, ids: list[list[int]]) -> dict[str, torch.Tensor]:
         """Ids and attention mask, both (prompts, width), padded on the left."""
-        width = -(-max(map(len, ids)) // self._multiple) * self._multiple
+        width = self.width(max(map(len, ids)))
         pad = self._loaded.pad_token_id
         rows = [[pad] * (width - len(row)) + row for row in ids]
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in ids]

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from nbkit.engines.generation_rules import library_rules
 from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.sequence_end import FinishReason
 from nbkit.engines.vllm_private import end_engine, kv_shape, no_default_group, start_engine
+from nbkit.engines.warm_up import Preparation
 from nbkit.errors import InputError
 from nbkit.files.machine import available_memory_bytes
 from nbkit.models import LoadedModel
@@ -110,10 +111,17 @@ class VllmPool:
         """Up to ``most`` sequences with their new tokens so far, the oldest first."""
         return [(index, list(self._new[index])) for index in list(self._new)[:most]]
 
+    def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
+        """Nothing beside its first steps: its library has warmed up when it was started."""
+        return []
+
     def abort(self) -> None:
         """Forget all sequences; the pool can be used afterwards."""
         self._engine.abort_request([str(index) for index in self._new])
         self._new.clear()
+
+    def give_up_memory(self) -> None:
+        """Nothing: vLLM keeps what it has taken."""
 
     def _sampling(self, index: int) -> Any:
         from vllm import SamplingParams

@@ -16,7 +16,7 @@ from nbkit.figures.style import (
     show_rows,
     styled,
 )
-from nbkit.records.run import PARTS, Run
+from nbkit.records.run import PAID_ONCE, PARTS, Run
 from nbkit.records.throughput import of_batches
 
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -56,13 +56,13 @@ def overlaid_throughput(runs: Mapping[str, Run]) -> go.Figure:
 def time_parts(run: Run) -> go.Figure:
     """Where each rank's seconds went; the bars of a rank add up to the wall time of the run.
 
-    Compiling is named only where there was any.
+    What is paid once is named only where there was any.
     """
     figure = go.Figure()
     by_rank = {rank: run.time_parts(rank) for rank in run.rank_numbers}
     rows = rank_rows(list(by_rank))
     for part in PARTS:
-        if part == "compile" and not any(parts[part] for parts in by_rank.values()):
+        if part in PAID_ONCE and not any(parts[part] for parts in by_rank.values()):
             continue
         figure.add_bar(
             y=rows,

@@ -3,7 +3,7 @@
 A rank has the same colour everywhere: Paul Tol's "bright" scheme, which colour-blind
 readers tell apart (https://personal.sron.nl/~pault/). The parts of time have no hue:
 work is slate, waiting a light grey, so that what is wasted, in vermilion (Okabe and
-Ito, 2008) and hatched, stands out. Compiling, done once, and the gather have hues of the
+Ito, 2008) and hatched, stands out. Warming up and compiling, done once, and the gather have hues of the
 same scheme.
 """
 
@@ -25,6 +25,7 @@ RUN_COLOURS = ("#808080", "#B8860B", "#9370DB", "#20A39E")
 USEFUL_COLOUR, COMPUTED_COLOUR = "#4477AA", "#B8C9DC"
 WASTE_COLOUR = "#D55E00"
 PART_COLOURS = {
+    "warm-up": "#E69F00",
     "tokenise": "#CBD2D9",
     "compile": "#CC79A7",
     "prefill": "#52606D",

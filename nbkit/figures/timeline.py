@@ -10,9 +10,12 @@ from nbkit.figures.load import load_lines
 from nbkit.figures.style import SINCE_BEGIN, Arrays, part_marker, rank_colour, rank_rows, show_rows, styled
 from nbkit.records import BatchRecord, BatchTotals, RankRecord
 from nbkit.records.headline import headline
-from nbkit.records.run import Run
+from nbkit.records.run import PAID_ONCE, Run
 
-TIMELINE_PARTS = ("tokenise", "compile", "prefill", "padding", "decode", "after the end", "detokenise", "waiting")
+TIMELINE_PARTS = (
+    *("warm-up", "tokenise", "compile", "prefill", "padding"),
+    *("decode", "after the end", "detokenise", "waiting"),
+)
 MOST_BARS = 160
 """Of each part: with more batches, neighbours of a rank are drawn as one bar."""
 
@@ -53,11 +56,13 @@ def timeline_bars(
             _add(bars[part], several[0].rank, at, seconds, _in_words(several, seconds))
             at += seconds
     for record in rank_records:
+        words = f"{record.cold_start_s:.3f} s that are paid once"
+        _add(bars["warm-up"], record.rank, record.begin_s - begin_s, record.cold_start_s, words)
         waits_from = record.end_s - record.gather_s - record.waiting_s - begin_s
         words = f"{record.waiting_s:.3f} s waiting for the slowest rank"
         _add(bars["waiting"], record.rank, waits_from, record.waiting_s, words)
-    # Most runs compile nothing: the legend names it only where there is any.
-    bars["compile"]["showlegend"] = bool(bars["compile"]["x"])
+    for part in PAID_ONCE:
+        bars[part]["showlegend"] = bool(bars[part]["x"])
     return bars
 
 

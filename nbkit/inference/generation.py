@@ -28,6 +28,13 @@ BYTES_A_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """Event: a rank computes once, for nothing, what costs more the first time. ``words`` say what, and how long."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShareBegun:
     """Event: a rank has its model and begins. ``load_s`` seconds went into loading.
 
@@ -76,13 +83,21 @@ def generate_on_rank(prompts: list[str | Conversation], settings: Settings) -> R
     job, accelerator = current_job(), Accelerator()
     work = _Work(job, accelerator, prompts, settings)
     # Ranks that take prompts from one list have to cut it alike.
-    plans = gather_object([work.plan()])
+    began_s = job.elapsed_s
+    plan = work.plan()
+    planned_s = job.elapsed_s
+    plans = gather_object([plan])
     fallback = _fallback(settings, plans)
     if fallback is not None:
         settings = Settings.of(settings, engine=fallback.engine)
+    agreed_s = job.elapsed_s
     work.prepare(settings, fallback, min(plan.fitting for plan in plans))
-    accelerator.wait_for_everyone()
-    begin_s = job.elapsed_s
+    work.warm_up()
+    paid_s = job.elapsed_s - agreed_s
+    if settings.warm_up:
+        accelerator.wait_for_everyone()
+    begin_s = job.elapsed_s if settings.warm_up else agreed_s
+    order_began_s = job.elapsed_s
     lengths = work.count_tokens() if _needs_lengths(settings) else []
     if _needs_lengths(settings) and settings.split == "dynamic":
         lengths = gather_object(lengths)
@@ -106,8 +121,10 @@ def generate_on_rank(prompts: list[str | Conversation], settings: Settings) -> R
         waiting_s=everyone_s - done_s,
         gather_s=end_s - everyone_s,
         gathered_prompts=len(gathered),
-        order_s=ordered_s - begin_s,
+        order_s=ordered_s - order_began_s,
         batch_size=work.engine.batch_size,
+        warm_up_s=planned_s - began_s + (paid_s if settings.warm_up else 0.0),
+        cold_start_s=0.0 if settings.warm_up else paid_s,
     )
 
 
@@ -170,11 +187,29 @@ class _Work:
             fitting = min(
                 fitting, schedule.even_batch_size(len(self._prompts), self._job.world_size, len(self._prompts))
             )
-        pads = fallback is None or fallback.pads
-        self.engine = make_engine(self._settings, self.loaded, fitting, pads=pads)
+        self._fitting, self._pads = fitting, fallback is None or fallback.pads
+        self.engine = self._new_engine()
         if self._settings.tokenize_first:
             prompts = [self._prompts[index] for index in self._indices]
             self.loaded.prompt_tokens.of(prompts, self._settings.special_tokens)
+
+    def _new_engine(self) -> Engine:
+        return make_engine(self._settings, self.loaded, self._fitting, pads=self._pads)
+
+    def warm_up(self) -> None:
+        """Compute once, for nothing, what this process will meet for the first time."""
+        from nbkit.engines.warm_up import lengths_of_some, warm_up
+
+        if not self._indices:
+            return
+        some = lengths_of_some([self._prompts[index] for index in self._indices], self.loaded, self._settings)
+        batches = self._batches_of(range(len(some)), some)
+        # By an engine of its own: that of the run keeps nothing of it.
+        preparations = self._new_engine().preparations([[some[int(i)] for i in batch] for batch in batches])
+        for words in warm_up(preparations, self.loaded, lambda: self._job.cancelled):
+            self._job.emit(Preparing(words))
+            if self._is_first:
+                print(words)
 
     def _say_what_differs(self) -> None:
         """Say once what the model's own file asks for, and where the engine is another than the one asked for."""
@@ -220,10 +255,14 @@ class _Work:
         return self._share if self._is_static else range(len(self._prompts))
 
     def _batches(self, lengths: list[int]) -> schedule.Batches:
-        sizes = lengths if self._settings.order == "by_length" else None
         if self._settings.is_in_flight:
             # One by one: a rank takes as many as it has room for, and then one whenever one has ended.
-            return schedule.batches(self._indices, 1, sizes)
+            return schedule.batches(self._indices, 1, lengths if self._settings.order == "by_length" else None)
+        return self._batches_of(self._indices, lengths)
+
+    def _batches_of(self, indices: range, lengths: list[int]) -> schedule.Batches:
+        """Prompts of these lengths, in batches as large as the engine takes them."""
+        sizes = lengths if self._settings.order == "by_length" else None
         budget = None
         if self._settings.token_budget is not None:
             budget = schedule.TokenBudget(
@@ -232,7 +271,7 @@ class _Work:
                 self._settings.max_new_tokens,
                 self._settings.pad_to_multiple_of if self._settings.engine_spec.pads else 1,
             )
-        return schedule.batches(self._indices, self.engine.batch_size, sizes, budget)
+        return schedule.batches(indices, self.engine.batch_size, sizes, budget)
 
     def _prompt(self, index: int) -> Request:
         return Request(index, self._prompts[index])

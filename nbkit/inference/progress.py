@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nbkit.engines import BatchDone, Streamed
-from nbkit.inference.generation import Progress, ShareBegun, ShareDone
+from nbkit.inference.generation import Preparing, Progress, ShareBegun, ShareDone
 from nbkit.records import BatchRecord, BatchTotals
 from nbkit.records.settings import Settings
 from nbkit.records.throughput import Throughput
@@ -56,6 +56,8 @@ class RunProgress:
     throughput: Throughput = field(default_factory=Throughput)
     begin_s: float | None = None
     latest_s: float = 0.0
+    preparing: str = ""
+    """What a rank computes once before it begins, in words."""
 
     def take(self, rank: int, value: object) -> None:
         """Take one emitted value of a rank."""
@@ -66,6 +68,8 @@ class RunProgress:
             own.batch_size = value.batch_size
             self.begin_s = value.begin_s if self.begin_s is None else min(self.begin_s, value.begin_s)
             self._count(rank, value.begin_s, 0)
+        elif isinstance(value, Preparing):
+            self.preparing = value.words
         elif isinstance(value, Progress):
             own.tokens_under_way = value.tokens
             own.streamed = value.streamed

@@ -46,6 +46,23 @@ class LoadedModel:
         return int(limit * rope["factor"]) if limit and rope.get("rope_type") == "dynamic" else limit
 
     @property
+    def spare(self) -> dict[str, Any]:
+        """What only saves time, by name, each with its ``bytes``: it is given up first when memory is short."""
+        kept: dict[str, Any] = self.prepared.setdefault("spare", {})
+        return kept
+
+    @property
+    def spare_bytes(self) -> int:
+        """Memory that is there for a run that needs it."""
+        return sum(each.bytes for each in self.spare.values())
+
+    def give_up_spare(self) -> bool:
+        """Let go of what only saves time; whether there was any."""
+        had_any = self.spare_bytes > 0
+        self.spare.clear()
+        return had_any
+
+    @property
     def pad_token_id(self) -> int:
         """A token that a batch can be padded with: any that the model has, for it is masked."""
         own = self.tokenizer.pad_token_id

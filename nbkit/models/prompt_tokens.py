@@ -49,6 +49,10 @@ class PromptTokens:
             self._keep(key, found[key])
         return [found[key].tolist() for key in keys]
 
+    def lengths(self, prompts: Sequence[str | Conversation], special_tokens: str = "auto") -> list[int]:
+        """The number of ids of each prompt; nothing is remembered of it. Raises as ``of``."""
+        return [len(ids) for ids in self._encoded([(prompt, special_tokens) for prompt in prompts], special_tokens)]
+
     def _encoded(self, keys: Sequence[Key], special_tokens: str) -> list[list[int]]:
         texts = [prompt for prompt, _ in keys if isinstance(prompt, str)]
         of_texts = iter(encode_texts(self._tokenizer, texts, special_tokens) if texts else [])

@@ -5,6 +5,9 @@ from __future__ import annotations
 from nbkit.records.run import Run
 from nbkit.records.settings import with_batch_size
 
+WORTH_A_WORD_S = 1.0
+"""A warm-up that took longer is told."""
+
 
 def headline(run: Run) -> str:
     """A Run in one line: what was asked and what it brought."""
@@ -18,7 +21,7 @@ def headline(run: Run) -> str:
 
 def run_note(run: Run) -> str:
     """What was not as asked for, or as usual, in a sentence without its stop; empty if there is nothing to say."""
-    return "; ".join(filter(None, (_fallback_note(run), _rules_note(run), _memory_note(run))))
+    return "; ".join(filter(None, (_fallback_note(run), _rules_note(run), _memory_note(run), _warm_up_note(run))))
 
 
 def _fallback_note(run: Run) -> str:
@@ -47,6 +50,14 @@ def _memory_note(run: Run) -> str:
     if count == 1:
         return f"1 batch did not fit into memory: begun anew {least} at a time"
     return f"{count} batches did not fit into memory: begun anew, down to {least} at a time"
+
+
+def _warm_up_note(run: Run) -> str:
+    """What was paid once, where that is no matter of milliseconds."""
+    if run.warm_up_s < WORTH_A_WORD_S:
+        return ""
+    where = "before that" if run.settings.warm_up else "of that"
+    return f"{run.warm_up_s:.1f} s {where} went into what is paid once"
 
 
 def headline_with_note(run: Run) -> str:

@@ -13,7 +13,10 @@ class RankRecord:
     included. ``order_s`` went into counting tokens for the order, before the first batch.
     ``waiting_s`` is spent in the barrier until the slowest rank is done, ``gather_s``
     in ``gather_object``. ``load_s`` (loading the model, 0 when it was there) lies
-    before ``begin_s`` and is no part of the run. ``gathered_prompts`` is what the
+    before ``begin_s`` and is no part of the run. ``warm_up_s`` went into what a process pays
+    once (proving and making the engine, the shapes that it had not computed in yet) and lies before
+    ``begin_s``, too. ``cold_start_s`` is the same where ``Settings.warm_up`` is False: it begins with
+    ``begin_s`` and is a part of the run. ``gathered_prompts`` is what the
     gather brought together from all ranks. ``batch_size`` is what the rank had in the end,
     chosen, given or halved for want of memory.
     """
@@ -32,6 +35,8 @@ class RankRecord:
     gathered_prompts: int
     order_s: float = 0.0
     batch_size: int = 0
+    warm_up_s: float = 0.0
+    cold_start_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

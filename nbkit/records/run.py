@@ -25,14 +25,16 @@ from nbkit.records.settings import ARTICLE, Settings
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches; before
 5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules; before 6 the ranks'
-numbers were always 0, 1, ..."""
+numbers were always 0, 1, ...; before 7 what the first time costs was not told apart from the other parts."""
 BEFORE_SCHEMA_4 = ARTICLE
 """Settings that older files leave out meant the article's way."""
-PARTS = ("tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
+PARTS = ("warm-up", "tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
 """Where a rank's seconds go; they add up to the wall time of the Run."""
+PAID_ONCE = ("warm-up", "compile")
+"""Of these parts most runs have none: a legend names them only where there is any."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,11 @@ class Run:
         return self.end_s - self.begin_s
 
     @property
+    def warm_up_s(self) -> float:
+        """What the slowest rank paid once, in seconds: before the run; in it where ``Settings.warm_up`` is False."""
+        return max((rank.warm_up_s + rank.cold_start_s for rank in self.ranks), default=0.0)
+
+    @property
     def total_new_tokens(self) -> int:
         """Tokens that users get."""
         return sum(self.new_tokens)
@@ -223,11 +230,13 @@ class Run:
     def time_parts(self, rank: int) -> dict[str, float]:
         """Where one rank's seconds went: ``PARTS`` to seconds, adding up to ``wall_s``.
 
+        ``warm-up`` is 0 where that was before the run.
         ``other`` is what no clock was set on: the loop between batches, and in a
         stopped run the batch that was given up.
         """
         own = [b for b in self.batches if b.rank == rank]
         parts = {
+            "warm-up": sum(r.cold_start_s for r in self.ranks if r.rank == rank),
             "tokenise": sum(b.tokenize_s for b in own) + sum(r.order_s for r in self.ranks if r.rank == rank),
             "compile": sum(b.compile_s for b in own),
             "prefill": sum(b.prefill_s for b in own),
@@ -251,6 +260,7 @@ class Run:
             "new tokens": self.total_new_tokens,
             "computed tokens": self.total_computed_tokens,
             "wall s": round(self.wall_s, 2),
+            "warm-up s": round(self.warm_up_s, 2),
             "tokens/s": round(self.tokens_per_second, 1),
             "TTFT ms": round(1000 * self.mean_ttft_s, 1),
             "TPOT ms": round(1000 * self.mean_tpot_s, 1),

@@ -88,6 +88,9 @@ class Settings:
         every prompt, for benchmarks.
     tokenize_first : bool
         Tokenise all of a rank's prompts before the timed part instead of within it.
+    warm_up : bool
+        Pay what a process pays once, the first time that it computes in a way or a shape, before
+        the timed part. False: within it, as a part of its own, so that the cold start is seen.
     stop : sequence of str
         An output ends before the first of these strings that it comes to.
 
@@ -216,6 +219,13 @@ class Settings:
         label="tokenise first",
         help="Before the timed part instead of in it",
         said=lambda first: "tokenised first" if first else "tokenised as it goes",
+    )
+    warm_up: bool = setting(
+        True,
+        Flag(),
+        label="warm up",
+        help="What the first time costs: before the timed part",
+        said=lambda before: "warmed up" if before else "from cold",
     )
     stop: tuple[str, ...] = setting(
         (),

@@ -34,6 +34,7 @@ OTHER = {
     "pad_to_multiple_of": 4,
     "ignore_eos": True,
     "tokenize_first": True,
+    "warm_up": False,
     "stop": (" z",),
 }
 """Of every field a value that is not the usual one."""
@@ -125,7 +126,7 @@ def test_without_options_generate_asks_for_the_defaults(capsys, asked):
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_setting_is_an_option_of_generate(asked, name):
     option, value = f"--{name.replace('_', '-')}", OTHER[name]
-    given = [option] if value is True else [option, as_typed(value)]
+    given = {True: [option], False: [f"--no-{option[2:]}"]}.get(value, [option, as_typed(value)])
     commands.app(["generate", "prompts.txt", "--out", "o.json", *given], standalone_mode=False)
     assert asked == [Settings(**{name: value})]
     assert value != getattr(Settings(), name)

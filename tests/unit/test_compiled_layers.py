@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch._dynamo.exc import TorchDynamoException
 
-from nbkit.engines import Request, compiled
+from nbkit.engines import Request, slot_decoder
 from nbkit.engines.captured_step import _position_bucket, _row_bucket
 from nbkit.engines.compiled import CompiledPool
 from nbkit.engines.compiled_layers import with_compiled_layers
@@ -62,7 +62,8 @@ def with_layers_compiled(loaded, batch_size, **settings):
         return graph.forward
 
     def compile_layers(pool):
-        pool._decoder = with_compiled_layers(loaded.model, pool._cache_name, backend)
+        decoder = pool._decoder
+        decoder._decoder = with_compiled_layers(loaded.model, decoder._cache_name, backend)
 
     torch.compiler.reset()
     return generated(loaded, batch_size, compile_layers, **settings), len(graphs)
@@ -82,10 +83,10 @@ class CapturedLikeAGpu:
     capture_s = 0.5
     taken_s = 0.0
 
-    def __init__(self, forward, slots, positions, device):
+    def __init__(self, forward, positions, device):
         self._forward = forward
 
-    def __call__(self, tokens, positions, length):
+    def __call__(self, tokens, positions, length, most):
         logits = self._forward(tokens, positions, length)
         type(self).taken_s += self.capture_s
         return logits, self.capture_s
@@ -93,9 +94,9 @@ class CapturedLikeAGpu:
 
 def test_what_compiling_took_is_told_apart_also_of_a_step_ahead(tiny, monkeypatch):
     def on_gpu(pool):
-        pool._is_on_gpu = pool._looks_ahead = True
+        pool._decoder.captures = pool._looks_ahead = True
 
-    monkeypatch.setattr(compiled, "CapturedStep", CapturedLikeAGpu)
+    monkeypatch.setattr(slot_decoder, "CapturedStep", CapturedLikeAGpu)
     monkeypatch.setattr(CapturedLikeAGpu, "taken_s", 0.0)
     plain = generated(tiny, 4, max_new_tokens=20)
     batches = generated(tiny, 4, on_gpu, max_new_tokens=20)
@@ -111,9 +112,9 @@ def test_where_torch_compile_does_not_work_steps_are_not_fused_and_it_is_said(ti
         raise TorchDynamoException("Cannot find a working triton installation.\nMore of it.")
 
     def on_gpu(pool):
-        pool._is_on_gpu, pool._decoder = True, cannot
+        pool._decoder.captures, pool._decoder._decoder = True, cannot
 
-    monkeypatch.setattr(compiled, "CapturedStep", CapturedLikeAGpu)
+    monkeypatch.setattr(slot_decoder, "CapturedStep", CapturedLikeAGpu)
     loaded = dataclasses.replace(tiny, prepared={})
     plain = generated(loaded, 4, max_new_tokens=9)
     assert outputs(generated(loaded, 4, on_gpu, max_new_tokens=9)) == outputs(plain)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nbkit import figures
 from nbkit.records import LoadSample, OutOfMemory
-from nbkit.records.run import PARTS
+from nbkit.records.run import PAID_ONCE, PARTS
 from nbkit.records.throughput import Throughput, of_batches
 from nbkit.runtime.wire import RankInfo
 
@@ -26,7 +26,7 @@ def test_the_timeline_has_every_batch_in_its_rank_with_its_seconds():
     assert [trace.name for trace in figure.data] == list(figures.TIMELINE_PARTS)
     assert figure.layout.xaxis.title.text == "seconds since the run began"
     for position, made_batch in enumerate(sorted(made.batches, key=lambda batch: batch.rank)):
-        own = [trace for trace in figure.data[:-1] if trace.name != "compile"]
+        own = [trace for trace in figure.data[:-1] if trace.name not in PAID_ONCE]
         spans = [(trace.base[position], trace.x[position]) for trace in own]
         assert spans[0][0] == pytest.approx(made_batch.begin_s - made.begin_s)
         assert sum(seconds for _, seconds in spans) == pytest.approx(made_batch.end_s - made_batch.begin_s)
@@ -37,7 +37,7 @@ def test_the_timeline_has_every_batch_in_its_rank_with_its_seconds():
 def test_time_parts_stack_up_to_the_wall_time():
     made = run()
     figure = figures.time_parts(made)
-    assert [trace.name for trace in figure.data] == [part for part in PARTS if part != "compile"]
+    assert [trace.name for trace in figure.data] == [part for part in PARTS if part not in PAID_ONCE]
     for rank in range(2):
         assert sum(trace.x[rank] for trace in figure.data) == pytest.approx(made.wall_s)
     assert figure.layout.xaxis.title.text == "seconds"
@@ -56,6 +56,20 @@ def test_compiling_is_seen_where_there_was_any():
     assert list(trace(figures.time_parts(compiled), "compile").x) == [0.4, 0.0]
     colours = [colour for part, colour in figures.PART_COLOURS.items() if part != "compile"]
     assert figures.PART_COLOURS["compile"] not in colours
+
+
+def test_a_cold_start_is_seen_before_the_first_batch_and_is_a_part_of_the_time():
+    made = run()
+    first = made.ranks[0]
+    later = [dataclasses.replace(batch, begin_s=batch.begin_s + 0.5) for batch in made.batches]
+    cold = dataclasses.replace(
+        made, batches=later, ranks=[dataclasses.replace(first, cold_start_s=0.5), *made.ranks[1:]]
+    )
+    bars = trace(figures.run_timeline(cold), "warm-up")
+    assert (bars.showlegend, list(bars.base), list(bars.x)) == (True, [first.begin_s - made.begin_s], [0.5])
+    parts = cold.time_parts(first.rank)
+    assert parts["warm-up"] == 0.5 and sum(parts.values()) == pytest.approx(cold.wall_s)
+    assert list(trace(figures.time_parts(cold), "warm-up").x) == [0.5, 0.0]
 
 
 def test_latencies_of_sequences_that_join_one_by_one_are_their_own():

@@ -54,7 +54,7 @@ def test_torch_without_an_operator_is_named_with_the_remedy(without, name, needi
 @pytest.mark.model
 def test_a_run_goes_on_with_an_engine_that_can_do_without(tiny, without, monkeypatch, tmp_path):
     monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
-    monkeypatch.setattr("nbkit.engines.compiled.can_pack", lambda *_: True)
+    monkeypatch.setattr("nbkit.engines.slot_decoder.can_pack", lambda *_: True)
     without("_reorder_linear_weight")
     unprepared = dataclasses.replace(tiny, prepared={})
     selected = select(Settings(max_new_tokens=4), unprepared, [Request(0, "ab")])

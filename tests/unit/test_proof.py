@@ -17,6 +17,7 @@ from nbkit.engines.packed_linear import PackedLinear
 from nbkit.engines.proof import ALLOWED, Difference, GivenPrompts, differences
 from nbkit.engines.selection import WAYS, Selected, select
 from nbkit.engines.slot_cache import SlotCache
+from nbkit.engines.slot_decoder import SlotDecoder
 from nbkit.errors import InputError
 from nbkit.records.settings import Settings
 
@@ -60,9 +61,9 @@ def packing_loses_a_bias(monkeypatch):
 
 
 def positions_count_from_one(monkeypatch):
-    correct = CompiledPool._forward
+    correct = SlotDecoder._forward
     monkeypatch.setattr(
-        CompiledPool,
+        SlotDecoder,
         "_forward",
         lambda self, tokens, positions, length: correct(self, tokens, positions + 1, length + 1),
     )
@@ -79,7 +80,7 @@ def slots_are_mixed_up(monkeypatch):
 def test_a_planted_mistake_is_found_and_the_text_is_the_models_own(unproven, monkeypatch, plant):
     expected = texts(unproven, "simple")[0]
     plant(monkeypatch)
-    monkeypatch.setattr("nbkit.engines.compiled.can_pack", lambda *_: True)
+    monkeypatch.setattr("nbkit.engines.slot_decoder.can_pack", lambda *_: True)
     assert [output.text for output in outputs(generate(unproven, PROMPTS, engine="compiled", max_new_tokens=10))] != (
         expected
     ), "the mistake does not show"

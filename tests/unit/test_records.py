@@ -110,7 +110,7 @@ def test_an_empty_run_divides_by_nothing():
 def test_a_run_saves_and_loads(tmp_path):
     made = run()
     assert Run.load(made.save(tmp_path / "deep" / "run.json")) == made
-    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 6
+    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 7
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -190,7 +190,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     [
         ("{", "holds no saved Run"),
         ("[]", "schema version"),
-        ('{"schema_version": 99}', "schema version 1 to 6 .found 99"),
+        ('{"schema_version": 99}', "schema version 1 to 7 .found 99"),
         ('{"schema_version": 1}', "damaged"),
         ("[" * 100_000, "holds no saved Run"),
         ('{"schema_version": ' + "1" * 5000 + "}", "holds no saved Run"),
@@ -273,6 +273,7 @@ def test_a_summary_is_one_row_of_what_was_asked_and_what_it_brought():
         "new tokens": 28,
         "computed tokens": 40,
         "wall s": 8.0,
+        "warm-up s": 0.0,
         "tokens/s": 3.5,
         "TTFT ms": 300.0,
         "TPOT ms": 100.0,

@@ -161,6 +161,7 @@ OTHER_VALUES = {
     "pad_to_multiple_of": 2,
     "ignore_eos": True,
     "tokenize_first": True,
+    "warm_up": False,
     "stop": ("END",),
 }
 

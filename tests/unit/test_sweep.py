@@ -148,18 +148,13 @@ def test_numbers_with_commas():
             whole_numbers(wrong, "--ranks")
 
 
-def test_a_sweep_measures_its_plan_each_after_a_warm_up():
+def test_a_sweep_measures_its_plan_with_the_prompts_that_it_was_given():
     sweep, workers = Sweep(small_grid(), PROMPTS), FakeWorkers()
-    kinds = measure(sweep, workers)
-    assert kinds == ["warming up", "measuring", "measured"] * 8
+    assert measure(sweep, workers) == ["measuring", "measured"] * 8
     assert sweep.is_complete and not sweep.failures
     assert [(m.point, m.repeat) for m in sweep.measurements] == sweep.grid.plan()
-    for (warm, warm_settings, warm_ranks), (prompts, settings, ranks) in zip(
-        workers.asked[::2], workers.asked[1::2], strict=True
-    ):
-        assert prompts == tuple(PROMPTS)
-        assert warm == tuple(PROMPTS[: ranks * settings.batch_size])
-        assert (warm_settings.max_new_tokens, warm_ranks) == (4, ranks)
+    asked = [(tuple(PROMPTS), point.settings, point.ranks) for point, _ in sweep.grid.plan()]
+    assert workers.asked == asked
 
 
 def test_a_file_is_the_whole_sweep(tmp_path):
@@ -184,7 +179,7 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(tmp_path):
     again = resume_or_begin(path, small_grid(), PROMPTS)
     workers = FakeWorkers()
     measure(again, workers, path)
-    assert len(workers.asked) == 2 * 5
+    assert len(workers.asked) == 5
     assert again.measurements[:3] == sweep.measurements
     assert Sweep.load(path).is_complete
     assert resume_or_begin(path, small_grid(repeats=3), PROMPTS).left == small_grid(repeats=3).plan()[8:]
@@ -216,7 +211,7 @@ def test_a_stop_while_a_run_is_being_submitted_cancels_it():
     class StoppingWorkers(FakeWorkers):
         def submit_generate(self, *arguments, **named):
             job = super().submit_generate(*arguments, **named)
-            if len(self.asked) == 4:
+            if len(self.asked) == 2:
                 runner.stop()
             return job
 
@@ -224,7 +219,7 @@ def test_a_stop_while_a_run_is_being_submitted_cancels_it():
     runner = SweepRunner(workers, sweep)
     assert [step.kind for step in runner.steps()][-1] == "measuring"
     assert len(sweep.measurements) == 1
-    assert len(workers.asked) == 4
+    assert len(workers.asked) == 2
 
 
 def test_an_interrupt_while_saving_leaves_no_measurement_out_of_the_file(tmp_path, monkeypatch):
@@ -381,14 +376,14 @@ def test_a_sweep_in_a_cell_says_how_far_it_is(capsys):
 
 
 def test_an_interrupt_keeps_what_is_measured(capsys):
-    sweep = run_sweep(FakeWorkers({5: KeyboardInterrupt()}), small_grid(), PROMPTS)
+    sweep = run_sweep(FakeWorkers({2: KeyboardInterrupt()}), small_grid(), PROMPTS)
     assert len(sweep.measurements) == 2
     assert "stopped: 2 runs are measured, 6 are left." in capsys.readouterr().out
 
 
 def test_a_terminal_shows_runs_done_and_lets_go_at_an_interrupt():
     said = io.StringIO()
-    sweep, workers = Sweep(small_grid(), PROMPTS), FakeWorkers({6: KeyboardInterrupt()})
+    sweep, workers = Sweep(small_grid(), PROMPTS), FakeWorkers({3: KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
         watch_sweep(SweepRunner(workers, sweep), Console(file=said, width=120))
     assert "3 of 8 runs" in said.getvalue()
@@ -402,7 +397,7 @@ def test_any_field_of_settings_is_an_axis_and_is_measured(tmp_path):
     workers = FakeWorkers()
     measure(sweep, workers, path)
     assert sweep.is_complete and len(sweep.runs) == 16
-    asked = {(each.max_new_tokens, each.stop) for _, each, _ in workers.asked[1::2]}
+    asked = {(each.max_new_tokens, each.stop) for _, each, _ in workers.asked}
     assert asked == {(3, ("END",)), (3, ()), (6, ("END",)), (6, ())}
     again = Sweep.load(path)
     assert again == sweep

@@ -19,17 +19,14 @@ from nbkit.measure.sweep.grid import Grid, Point
 from nbkit.measure.sweep.record import Failure, Measurement, Sweep, resume_or_begin
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
-from nbkit.records.settings import Settings
 from nbkit.runtime import Job
-
-WARM_UP_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class SweepStep:
     """What a sweep is about to do or has done; ``job`` is the run under way, ``remaining_s`` an estimate, if any."""
 
-    kind: Literal["warming up", "measuring", "measured", "failed"]
+    kind: Literal["measuring", "measured", "failed"]
     point: Point
     repeat: int
     job: Job | None
@@ -71,7 +68,7 @@ class SweepRunner:
         self._stopping = threading.Event()
         self._is_unsaved = False
         self._overheads_s: list[float] = []
-        """Of each run, what it took beside its wall time: loading, the warm-up, saving, showing."""
+        """Of each run, what it took beside its wall time: loading, warming up, saving, showing."""
 
     def stop(self) -> None:
         """Cancel the run under way and end; from any thread. What is measured is kept."""
@@ -83,8 +80,7 @@ class SweepRunner:
     def steps(self) -> Generator[SweepStep, None, None]:
         """Measure, step by step; to be iterated to its end. Given up before, it cancels the run under way.
 
-        Each run is warmed up by a batch a rank of a few tokens. A run that fails is
-        recorded, and the sweep goes on.
+        A run that fails is recorded, and the sweep goes on.
 
         Raises
         ------
@@ -109,13 +105,8 @@ class SweepRunner:
     def _measure(self, point: Point, repeat: int) -> Iterator[SweepStep]:
         began = time.monotonic()
         self._sweep.failures = [f for f in self._sweep.failures if (f.point, f.repeat) != (point, repeat)]
-        tokens = min(WARM_UP_TOKENS, point.settings.max_new_tokens)
-        warm_up = Settings.of(point.settings, max_new_tokens=tokens)
-        first = self._sweep.prompts[: point.sequences]
         try:
-            yield self._begin("warming up", point, repeat, first, warm_up)
-            self._finish()
-            yield self._begin("measuring", point, repeat, self._sweep.prompts, point.settings)
+            yield self._begin(point, repeat)
             run = self._finish()
         except JobCancelled:
             self._stopping.set()
@@ -134,21 +125,14 @@ class SweepRunner:
         self._overheads_s.append(max(0.0, time.monotonic() - began - run.wall_s))
         yield self._step("measured", point, repeat)
 
-    def _begin(
-        self,
-        kind: Literal["warming up", "measuring"],
-        point: Point,
-        repeat: int,
-        prompts: Sequence[str | Conversation],
-        settings: Settings,
-    ) -> SweepStep:
+    def _begin(self, point: Point, repeat: int) -> SweepStep:
         if self._stopping.is_set():
             raise JobCancelled
-        self._job = self._workers.submit_generate(prompts, settings, ranks=point.ranks)
+        self._job = self._workers.submit_generate(self._sweep.prompts, point.settings, ranks=point.ranks)
         # A stop that came while it was being submitted saw no job to cancel.
         if self._stopping.is_set():
             self._job.cancel()
-        return self._step(kind, point, repeat)
+        return self._step("measuring", point, repeat)
 
     def _finish(self) -> Run:
         assert self._job is not None
@@ -156,9 +140,7 @@ class SweepRunner:
         self._job = None
         return run
 
-    def _step(
-        self, kind: Literal["warming up", "measuring", "measured", "failed"], point: Point, repeat: int
-    ) -> SweepStep:
+    def _step(self, kind: Literal["measuring", "measured", "failed"], point: Point, repeat: int) -> SweepStep:
         total = len(self._sweep.grid.plan())
         left = self._sweep.left
         overhead_s = statistics.mean(self._overheads_s) if self._overheads_s else 0.0

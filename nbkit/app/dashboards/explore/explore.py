@@ -208,6 +208,8 @@ class Explore(Dashboard):
             )
         elif job.status == "queued":
             self._status.say("Waiting: the workers are busy with another job.")
+        elif progress.preparing:
+            self._status.say(f"{progress.preparing.capitalize()}.")
         else:
             self._status.say("Loading the model.")
 
