@@ -22,8 +22,9 @@ from nbkit.engines.warm_up import ANY_TOKEN, Preparation
 from nbkit.models import LoadedModel
 from nbkit.records.settings import Settings
 
-LIKE_LENGTH = 0.75
-"""Prompts join together that are at least this share of the longest one's length, so that little is padded."""
+LIKE_LENGTH, LIKE_LENGTH_IN_SHAPES = 0.75, 0.5
+"""Prompts join together that are at least this share of the longest one's length, so that little is padded; the second
+where shapes cost: there a prefill more takes longer than padding."""
 
 MOST_PREPARED = 64
 """Shapes of a prefill, and as many of a step, that are prepared before a run: the likeliest ones."""
@@ -171,7 +172,9 @@ class CompiledPool:
         """Write the prompts, but for their last tokens, into free slots; those go into the first decode step."""
         self._joining.sort(key=lambda waiting: -len(waiting[1]))
         lengths = [len(tokens) for _, tokens in self._joining]
-        count = self._decoder.prefill_count(lengths[: _count_of_like_length(lengths)])
+        like = LIKE_LENGTH_IN_SHAPES if self._decoder.captures else LIKE_LENGTH
+        alike = [length for length in lengths if length >= like * lengths[0]]
+        count = self._decoder.prefill_count(alike)
         joining = self._joining[:count]
         self._decoder.make_room(lengths[0] + self._settings.max_new_tokens)
         self._decoder.prefill([tokens for _, tokens in joining], first_slot=len(self._active))
@@ -237,8 +240,3 @@ class CompiledPool:
                 self._decoder.move(len(self._active), slot, last.position + 1)
                 self._active[slot] = last
         return finished
-
-
-def _count_of_like_length(lengths: list[int]) -> int:
-    """How many of these prompts, the longest first, are about as long as the first."""
-    return sum(length >= LIKE_LENGTH * lengths[0] for length in lengths)
