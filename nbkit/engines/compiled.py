@@ -23,8 +23,9 @@ from nbkit.models import LoadedModel
 from nbkit.records.settings import Settings
 
 LIKE_LENGTH, LIKE_LENGTH_IN_SHAPES = 0.75, 0.5
-"""Prompts join together that are at least this share of the longest one's length, so that little is padded; the second
-where shapes cost: there a prefill more takes longer than padding."""
+"""Prompts join together that are at least this share of the longest one's length, so that little is padded.
+
+The second is for where shapes cost: there a prefill more takes longer than padding."""
 
 MOST_PREPARED = 64
 """Shapes of a prefill, and as many of a step, that are prepared before a run: the likeliest ones."""
