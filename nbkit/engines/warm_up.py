@@ -80,7 +80,7 @@ def warm_up(
     """
     known: set[Hashable] = loaded.prepared.setdefault(KNOWN, set())
     new = [preparation for preparation in preparations if preparation.key not in known]
-    began_s = time.monotonic()
+    began_s = last_s = time.monotonic()
     is_said = False
     for number, preparation in enumerate(new):
         if is_cancelled():
@@ -98,7 +98,11 @@ def warm_up(
             return
         if preparation.key is not None:
             known.add(preparation.key)
-        expected_s = (time.monotonic() - began_s) * len(new) / (number + 1)
-        if not is_said and expected_s > WORTH_A_WORD_S and number + 1 < len(new):
+        now_s = time.monotonic()
+        left = len(new) - number - 1
+        # The first is paid for much that the others need, too, and tells nothing of what they take.
+        expected_s = now_s - began_s + (left * (now_s - last_s) if number else 0.0)
+        last_s = now_s
+        if not is_said and left and expected_s > WORTH_A_WORD_S:
             is_said = True
-            yield f"preparing {preparation.words}: once, about {expected_s:.0f} s"
+            yield f"preparing {preparation.words}: once, {'about' if number else 'more than'} {expected_s:.0f} s"

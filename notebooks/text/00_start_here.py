@@ -27,17 +27,23 @@ import sys
 # the functions' return values away. `nbkit.Workers` calls `notebook_launcher` once, in a process of its own, and
 # keeps its ranks alive: the next call takes milliseconds.
 #
-# Without a GPU you get 2 CPU workers; with GPUs, one worker for each.
+# Without a GPU you get 2 CPU workers; with GPUs, one worker for each. With a single GPU that is a single rank, and what
+# ranks do together is better seen with two: `nbkit.Workers(2)` starts two that share it.
 
 # %%
+import time
+
 import nbkit
 
+began = time.perf_counter()
 workers = nbkit.Workers()
 for info in workers.wait_until_ready():
     print(f"rank {info.rank} of {info.world_size}: process {info.pid} on {info.device}, {info.device_name}")
+print(f"ready after {time.perf_counter() - began:.1f} s")
 
 # %% [markdown]
-# That took a few seconds, most of them importing torch. It is the last time you wait for that.
+# That is importing torch, starting the processes and, on GPUs, getting these ready. As long as these ranks live you do
+# not wait for it again.
 #
 # ## A function of yours, on every rank
 #
@@ -56,17 +62,18 @@ def who_am_i():
     return accelerator.process_index, os.getpid()
 
 
+import os
+
+print("this notebook is process", os.getpid())
 workers.run(who_am_i)
 
 # %% [markdown]
-# Two things to notice. The process ids differ: these really are separate processes. And the imports stand *inside*
-# the function: it runs in another process, which knows nothing of this notebook's imports.
+# Two things to notice. No rank has the notebook's process id: these really are separate processes. And the imports
+# stand *inside* the function: it runs in another process, which knows nothing of this notebook's imports.
 #
 # **Predict:** how long does it take to run a function that does nothing on all ranks? A second? A tenth? Now measure:
 
 # %%
-import time
-
 began = time.perf_counter()
 for _ in range(100):
     workers.run(int)

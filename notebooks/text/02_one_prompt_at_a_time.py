@@ -5,7 +5,7 @@
 # About 20 minutes.
 #
 # Here the model is SmolLM2-135M-Instruct, which comes with the kit and needs no hub. The first time, it is prepared
-# for about 20 seconds. On GPUs, put the name of a larger model into `MODEL`; nothing else changes.
+# for some 20 seconds. On GPUs, put the name of a larger model into `MODEL`; nothing else changes.
 
 # %%
 import nbkit
@@ -68,8 +68,11 @@ run.summary()
 # - **TPOT**, time per output token: each further token (*decode*) needs one more pass through the model.
 # - **tokens/s**, throughput: new tokens that users get, from all ranks together, per second of wall time.
 #
-# Every pass must read all the model's weights from memory, whether it computes one token or many. That is why a device
-# that generates one prompt at a time mostly waits for its memory; the next notebook makes use of it.
+# Every pass must read all the model's weights from memory, whether it computes one token or many. So no device
+# generates one prompt at a time faster than it reads the weights once a token. A large model mostly waits for that; a
+# small one on a fast GPU waits for Python, which launches every operation of a pass by itself. Either way a pass for
+# several prompts costs far less than several passes; the next notebook makes use of it, and notebook 5 measures how
+# near to the limit you are.
 #
 # ## Who worked when
 #
@@ -81,16 +84,57 @@ from nbkit import figures
 figures.run_timeline(run)
 
 # %%
+gather_s = max(rank.gather_s for rank in run.ranks)
+print(f"the gather: {1000 * gather_s:.1f} ms of {run.wall_s:.2f} s; a token: {1000 * run.mean_tpot_s:.1f} ms")
 figures.time_parts(run)
 
 # %% [markdown]
+# ## Why is the first run slow?
+#
+# You may have met it elsewhere: run the same thing twice, and the second time it is faster. What a process does for the
+# first time costs extra: libraries load code onto the device, choose among their ways to compute a product of this shape,
+# some compile. It is paid once a process and shape, and is no matter of how fast the model runs. So `generate` pays it
+# *before* its clock begins: the figures in these notebooks do not hold it. `warm_up=False` leaves it in, as a part of its
+# own.
+#
+# Here the ranks are started anew, so that they have computed nothing yet, and then run the same prompts twice.
+# **Predict:** how much longer does the first run take?
+
+# %%
+workers.resize(workers.world_size)  # ends these processes and starts others
+cold = workers.generate(prompts, article, engine="simple", warm_up=False)
+again = workers.generate(prompts, article, engine="simple", warm_up=False)
+
+for name, one in (("first", cold), ("second", again)):
+    parts = one.time_parts(0)
+    told = ", ".join(f"{part} {1000 * parts[part]:.0f} ms" for part in ("warm-up", "prefill", "decode"))
+    print(f"{name} run: {told}, of {1000 * one.wall_s:.0f} ms; {one.tokens_per_second:.0f} tokens/s")
+
+held = 100 * cold.time_parts(0)["warm-up"] / cold.wall_s
+print(f"{held:.1f}% of the first run went into what is paid once;", end=" ")
+print(f"loading the model came before it, and took {cold.ranks[0].load_s:.1f} s")
+
+# %%
+figures.time_parts(cold)
+
+# %% [markdown]
+# On a GPU the warm-up takes seconds and can be most of a short run: take its tokens per second for the machine's and you
+# measure the libraries' start, not the model. On a CPU it is some milliseconds, which the first run hardly shows; what two
+# runs then differ by is what else the machine did. In both the second run has none, for its processes have met its shapes.
+# Loading the weights is not in either: it comes before, and `run.ranks` tells what it took.
+#
+# Whoever compares two ways to generate must therefore warm up both, or say that the start is counted: where every
+# process handles one short job and ends, it belongs to what a user waits for.
+
+# %% [markdown]
 # The bars of each rank add up to the wall time of the run. *Waiting* is the time a rank spends at the end until the
-# slowest is done; look how small *gather* is.
+# slowest is done; *gather* is what bringing the answers together took.
 #
-# ## Exercise: twice the ranks, half the time?
+# ## Exercise: n times the ranks, an nth of the time?
 #
-# Ten prompts of 20 tokens each. From the TPOT and TTFT above, estimate the wall time in seconds that **one** worker
-# alone would need. Write it into `prediction`, then run the cell.
+# Ten prompts of at most 20 new tokens each. From the TPOT and TTFT above, estimate the wall time in seconds that
+# **one** worker alone would need. Write it into `prediction`, then run the cell. (If one worker is all you have, it
+# runs the same again, and shows how steady your machine is.)
 
 # %%
 prediction = 10.0  # seconds
@@ -98,16 +142,20 @@ prediction = 10.0  # seconds
 with nbkit.Workers(1) as one_worker:
     alone = one_worker.generate(prompts, article, engine="simple")
 
-print(f"one worker: {alone.wall_s:.1f} s; {run.world_size} workers: {run.wall_s:.1f} s")
+print(f"1 worker: {alone.wall_s:.2f} s; workers above: {run.world_size}, {run.wall_s:.2f} s,", end=" ")
+print(f"{alone.wall_s / run.wall_s:.2f} times as fast")
 error = abs(prediction - alone.wall_s) / alone.wall_s
 print("Well predicted." if error < 0.25 else f"Your {prediction} s are {100 * error:.0f}% off. See the solution.")
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# A prompt takes TTFT + 19 x TPOT; ten prompts take ten times that. On GPUs one worker is about as fast as each of
-# several, so two bring nearly a factor of two. On a CPU the workers share the cores: one worker has all of them for
-# itself, but a matrix with a single row does not use them well, so two workers with half the cores each still win.
+# A prompt takes TTFT + 19 x TPOT, less where its text ends early; ten prompts take ten times that, if one worker is as
+# fast as each of several. With a GPU each it nearly is, as long as the machine's processor launches fast enough for
+# all: then the largest share decides, and ten prompts on four workers (3, 3, 2 and 2) are at most 10 / 3 times as fast.
+# On a CPU the workers share the cores: one worker has all of them for itself, but a matrix with a single row does not
+# use them well, so that several workers with a part of the cores each are often faster. The line above says what it was
+# here.
 # </details>
 
 # %% [markdown]
@@ -128,7 +176,8 @@ explore
 # ## What you have learned
 #
 # `split_between_processes` divides the prompts, each rank generates with its own copy of the model, and the gather
-# puts the answers together. A token costs one reading of all the weights: the time per output token.
+# puts the answers together. A token costs one pass through the model, which reads all the weights: the time per output
+# token.
 #
 # Next: [03_batches](03_batches.ipynb): several prompts for one reading.
 

@@ -12,7 +12,7 @@ import nbkit
 
 MODEL = "smollm2-135m"
 workers = nbkit.Workers()
-prompts = nbkit.first_lines(20)
+prompts = nbkit.first_lines(10 * workers.world_size)  # ten for each worker
 
 # %% [markdown]
 # ## Padding, on the left
@@ -77,14 +77,16 @@ ten = workers.generate(prompts, article, engine="batched", batch_size=10)
 
 ratio = ten.tokens_per_second / simple.tokens_per_second
 print(f"{simple.tokens_per_second:.0f} -> {ten.tokens_per_second:.0f} tokens/s: {ratio:.1f} times")
+print(f"a step for 10 sequences takes {ten.mean_tpot_s / simple.mean_tpot_s:.1f} times as long as one for 1")
 print("Well predicted." if abs(prediction / ratio - 1) < 0.25 else f"You said {prediction}. See the solution.")
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# Not ten times on a CPU: reading the weights was only part of the work. With more rows, the arithmetic itself takes
-# time, and the CPU's matrix units are soon busy. A GPU has far more arithmetic for each byte it reads, so there the
-# gain stays near the batch size up to much larger batches.
+# About ten, divided by how much longer a step takes for ten sequences; the second line says how much that is here. On a
+# CPU it takes longer: reading the weights was only part of the work, with more rows the arithmetic itself takes time,
+# and the CPU's matrix units are soon busy. A GPU has far more arithmetic for each byte it reads, so there a step hardly
+# takes longer, and the gain stays near the batch size, up to much larger batches.
 # </details>
 
 # %%
@@ -95,28 +97,39 @@ figures.comparison({"one at a time": simple, "batches of 10": ten})
 # %% [markdown]
 # ## Same answers?
 #
-# In float32, batched and one at a time give the same text. In bfloat16 they may not: sums are rounded differently for
-# other shapes, two tokens that are nearly equally likely can change places, and from there the texts part.
+# Sums are rounded differently for other shapes. float32 keeps seven digits, so that batched and one at a time give the
+# same text, unless two tokens are as good as equally likely. bfloat16, in which most GPUs compute unless you ask
+# otherwise, keeps between two and three: there, two tokens that are nearly equally likely can change places, and from
+# there the texts part. Count them, in the dtype of the runs above and in float32:
 
 # %%
-same = sum(a == b for a, b in zip(simple.outputs, ten.outputs, strict=True))
-print(f"{same} of {len(prompts)} outputs are the same (in {simple.ranks[0].dtype})")
+pairs = {simple.dtype: (simple, ten)}
+if simple.dtype != "float32":
+    pairs["float32"] = [workers.generate(prompts, run.settings, dtype="float32") for run in (simple, ten)]
+for dtype, (one, other) in pairs.items():
+    same = sum(a == b for a, b in zip(one.outputs, other.outputs, strict=True))
+    print(f"{dtype}: {same} of {len(prompts)} outputs are the same")
 
 # %% [markdown]
 # ## Two token counts
 #
 # A model ends its text with an *end-of-sequence* token. A batch goes on until its **last** sequence has ended; those
-# that ended before are computed further, and what comes out is thrown away. So there are two counts: the **new
-# tokens** that users get, and the **computed tokens**. Throughput means the first.
+# that ended before are computed further, and what comes out is thrown away. So there are two counts: the **new tokens**
+# that users get, and the **computed tokens**. Throughput means the first. Here are four prompts in one batch, on one
+# rank:
 
 # %%
 short = ["Question: What is 2 + 2? Answer:", "Say hello.", "The opposite of hot is", "Hello! How are you?"]
-uneven = workers.generate(short, article, batch_size=4, max_new_tokens=40)
+uneven = workers.generate(short, article, ranks=1, batch_size=4, max_new_tokens=40)
 for prompt, count, reason in zip(short, uneven.new_tokens, uneven.finish_reasons, strict=True):
     print(f"{count:3d} new tokens, ended by {reason:6s}: {prompt}")
 
 print(f"\n{uneven.total_new_tokens} new tokens of {uneven.total_computed_tokens} computed")
 print(f"{100 * uneven.padding_share:.0f}% of the prompts' positions were padding")
+
+# %% [markdown]
+# (Where all texts end at the same step, or none before the limit of 40, the two counts are equal.) The batch's record
+# has both, and its padding:
 
 # %%
 columns = ["rank", "prompt_tokens", "padding_tokens", "new_tokens", "computed_tokens", "decode_s"]
@@ -125,13 +138,13 @@ uneven.table("batches")[columns]
 # %% [markdown]
 # ## Explore
 #
-# Move the **batch size** slider and press **Run**: the model is loaded, so the run starts at once. With **Live** on,
-# moving a control is enough. In the timeline, hatched orange is waste: padding, and steps after a sequence's end.
+# Move the **batch size** slider and press **Run**: the model is loaded already. With **Live** on, moving a control is
+# enough. In the timeline, hatched orange is waste: padding, and steps after a sequence's end.
 # Things to try:
 #
 # - batch sizes 1, 4, 10: where does the throughput stop growing? What happens to TTFT?
-# - 20 prompts on 2 workers are 10 for each. Batch size 8 makes batches of 8 and 2. Look at the timeline: what does the
-#   small batch cost? Is batch size 10 or 5 better?
+# - set the number of prompts to 10 for each worker (20 for 2 workers). Batch size 8 then makes batches of 8 and 2. Look
+#   at the timeline: what does the small batch cost? Is batch size 10 or 5 better?
 # - tick **auto** beside the slider: the kit finds a size that fits into memory and divides evenly. The list of runs
 #   says which it was.
 
@@ -145,9 +158,10 @@ explore
 # %% [markdown]
 # ## What you have learned
 #
-# A batch shares each reading of the weights among its prompts: much more throughput, at the price of padding, of
-# tokens computed for sequences that have ended, and of a longer time to first token. The last, nearly empty batch
-# costs almost as much time as a full one.
+# A batch shares each reading of the weights among its prompts: more throughput, at the price of padding, of tokens
+# computed for sequences that have ended, and of a longer time to first token. The last, nearly empty batch costs far
+# more than its share of the prompts, and where a step takes as long for one sequence as for many, as much as a full
+# one.
 #
 # Next: [04_scaling](04_scaling.ipynb): more workers.
 

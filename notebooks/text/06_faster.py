@@ -5,20 +5,24 @@
 # 30 minutes.
 #
 # We start from the article's batched loop and change one thing at a time. Every gain is measured here and now, on the
-# same prompts; on a GPU the same cells run unchanged, and other steps bring the most.
+# same prompts; on a GPU the same cells run unchanged, and other steps bring the most. What a step brings can be less
+# than nothing: a figure below 1 means that it is slower here. Loading and warming up come before the time that is
+# measured. Each figure is of one short run: a tenth more or less says little, and on a machine that does other things
+# too, a third may.
 
 # %%
 import nbkit
 
 MODEL = "smollm2-135m"
+A_RANK = 20  # prompts
 workers = nbkit.Workers()
-prompts = [f"{number}. {line}" for number, line in enumerate(nbkit.first_lines(40), start=1)]
+lines = nbkit.first_lines(A_RANK * workers.world_size)
+prompts = [f"{number}. {line}" for number, line in enumerate(lines, start=1)]
 equal_work = nbkit.Settings(model=MODEL, max_new_tokens=10, ignore_eos=True)
 runs = {}
 
 
 def measure(name, prompts=prompts, settings=equal_work, against=None, **changes):
-    workers.generate(prompts[:8], settings, **{**changes, "max_new_tokens": 2})  # loads and warms up
     runs[name] = workers.generate(prompts, settings, **changes)
     line = f"{name}: {runs[name].tokens_per_second:.0f} tokens/s"
     if against is not None:
@@ -29,7 +33,7 @@ def measure(name, prompts=prompts, settings=equal_work, against=None, **changes)
 # %% [markdown]
 # ## Where the article stands
 #
-# Batches of 16, an equal share of the prompts for each rank: on two ranks 20 prompts each, a batch of 16 and one of 4.
+# Batches of 16, an equal share of the prompts for each rank: 20 prompts, so a batch of 16 and one of 4.
 
 # %%
 measure("article", **nbkit.ARTICLE)
@@ -52,46 +56,49 @@ print("auto became", runs["large batches"].batch_size)
 # keys and values of all sequences is taken once, and each sequence has a slot that it fills from the start, so that
 # nothing is padded. Beyond that it differs by device:
 #
-# - on a **GPU** `torch.compile` fuses the small kernels between the matrix products (once, which takes about 10 s), and
-#   what is left of a step, hundreds of kernels, is captured once as a **CUDA graph** and launched as one;
-# - on a **CPU** that would bring nothing, because the matrix products are what takes long. There the weights are
-#   **packed** once, in the layout that the processor's matrix library wants.
+# - on a **GPU** `torch.compile` fuses the small kernels between the matrix products (once, which takes some ten
+#   seconds), and what is left of a step, hundreds of kernels, is captured once as a **CUDA graph** and launched as one;
+# - on a **CPU** that brought nothing where we measured, because the matrix products are what takes long. There the
+#   weights are **packed** once, in the layout that the processor's matrix library wants.
 
 # %%
-measure("compiled", against="large batches", engine="compiled", split="static", order="as_given")
+own_loop = {"engine": "compiled", "split": "static", "order": "as_given"}
+measure("compiled", against="large batches", **own_loop)
 
 # %% [markdown]
 # ### Exercise
 #
-# **Predict** how many times as fast two ranks are as one rank, then run the cell. (Without a GPU, one rank alone gets all
-# cores; here two share them.)
+# **Predict** how many times the tokens per second of one rank alone all your ranks bring, if each has 20 prompts of its
+# own, then run the cell. (Without a GPU, one rank alone gets all cores, which several share. With one GPU there is one
+# rank, and the cell runs the same once more.)
 
 # %%
-prediction = 2.0  # times
+prediction = float(workers.world_size)  # times
 
 with nbkit.Workers(1) as alone:
-    alone.generate(prompts[:8], equal_work, max_new_tokens=2)
-    one = alone.generate(prompts, equal_work)
+    one = alone.generate(prompts[:A_RANK], equal_work, **own_loop)
 ratio = runs["compiled"].tokens_per_second / one.tokens_per_second
-print(f"{ratio:.2f} times; you said {prediction}")
+print(f"ranks: {workers.world_size}; {ratio:.2f} times one rank alone; you said {prediction}")
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# On GPUs nearly 2: the second rank brings a second device. On a CPU the cores are the same, so it is about 1. What pulls
-# it up: two threads that share one small matrix product wait for each other at its end, two ranks that each have a
-# product of their own do not. What pulls it down: each of the two ranks reads all weights, for half as many sequences a
-# step. On processors with fast bfloat16 or AVX-512 the first has won where we measured, on an older one the second.
+# On GPUs nearly as many times as there are ranks: each brings a device of its own, for work of its own, as long as the
+# machine's processor launches fast enough for all. (Had they *shared* 20 prompts it would be far less: a step for 10
+# sequences takes nearly as long as one for 20.) On a CPU the cores are the same, so it would be 1 if both used them
+# alike. What pulls it up: threads that share one small matrix product wait for each other at its end, ranks that each
+# have a product of their own do not. What pulls it down: the ranks compete for caches and memory. The line above says
+# which of the two wins here.
 # </details>
 #
 # ## Step 3: uneven work
 #
 # Real prompts are of all lengths, and texts end when they end. Here are prompts with a long tail of lengths, and every
-# text ends at its first comma, full stop or line break. A batch waits for its longest prompt and its longest text:
-# look at padding, and at computed against new tokens.
+# text ends at its first comma, full stop or line break, if it comes to one. A batch waits for its longest prompt and
+# its longest text: look at padding, and at computed against new tokens.
 
 # %%
-uneven = nbkit.synthetic_prompts(40, 30, "lognormal", seed=1)
+uneven = nbkit.synthetic_prompts(len(prompts), 30, "lognormal", seed=1)
 early = nbkit.Settings(model=MODEL, max_new_tokens=20, stop=[",", ".", "\n"])
 
 measure("uneven: article", uneven, early, **nbkit.ARTICLE)
@@ -111,52 +118,80 @@ for name, run in runs.items():
 
 # %% [markdown]
 # - **By length**: neighbours in a batch are of like length, so little is padded. Outputs come back in your order.
-# - **Dynamic**: a rank takes the next prompts when it is free; none waits while there is work.
+# - **Dynamic**: a rank takes the next prompts when it is free; none waits while there is work. (One rank alone has
+#   nobody to wait for.)
 # - **Joining**: in `compiled`, `continuous`, `vllm` and `openvino` a prompt joins as soon as a sequence has ended. No
-#   step is computed for a text that is over: computed and new tokens are the same.
+#   step is computed for a text that is known to be over (a GPU may have begun one more).
 #
-# All of them give the same texts; a schedule may change the time and nothing else.
+# Do all give the same texts? A schedule changes which prompts are computed side by side, and with that how sums are
+# rounded. In float32, which keeps seven digits, that changes no text unless two tokens are as good as equally likely.
+# In bfloat16, which keeps between two and three, some texts part. So count, and count in float32, too:
+
 
 # %%
-names = [name for name in runs if name.startswith("uneven")]
-assert all(runs[name].outputs == runs[names[0]].outputs for name in names)
-print("the same", len(uneven), "texts from", len(names), "schedules")
+def count_same(same_prompts):
+    same = sum(len(set(texts)) == 1 for texts in zip(*(run.outputs for run in same_prompts), strict=True))
+    print(f"{same_prompts[0].dtype}: {same} of {len(uneven)} texts are the same in {len(same_prompts)} schedules")
+
+
+schedules = [run for name, run in runs.items() if name.startswith("uneven")]
+count_same(schedules)
+if schedules[0].dtype != "float32":
+    count_same([workers.generate(uneven, run.settings, dtype="float32") for run in schedules])
 
 # %% [markdown]
 # ## Step 4: fewer bits
 #
-# bfloat16 halves what is read, and processors and GPUs that know it multiply it twice as fast; a processor that does
-# not know it emulates it, several times as slowly as float32 (`nbkit doctor` says which yours is, and so does the first
-# run below). int8 and int4 keep the weights in 8 and 4 bits. What is it worth, and what does it cost? Two measures of
-# quality: how many greedy texts stay the same as in float32, and the *perplexity* on a fixed text (lower is better; a
-# large rise means harm).
+# bfloat16 halves what is read, and many processors and GPUs multiply it faster than float32; some that know it are no
+# faster, and a processor that does not know it emulates it, several times as slowly (`nbkit doctor` says which yours
+# is, and so does a run). int8 and int4 keep the weights in 8 and 4 bits, and compute in the dtype that this device
+# takes by itself, which is bfloat16 on GPUs and float32 on CPUs. What is it worth, and what does it cost? Two measures
+# of quality: how many greedy texts stay the same as in float32, and the *perplexity* on a fixed text (lower is better;
+# a large rise means harm).
 
 # %%
 CHOICES = {
     "float32": {"dtype": "float32"},
     "bfloat16": {"dtype": "bfloat16"},
-    "int8 weights": {"dtype": "float32", "quantization": "int8"},
-    "int4 weights": {"dtype": "float32", "quantization": "int4"},
+    "int8 weights": {"quantization": "int8"},
+    "int4 weights": {"quantization": "int4"},
 }
 
 
-def perplexity_of(model, dtype, quantization="none"):
+def perplexity_of(model, dtype="auto", quantization="none"):
+    from accelerate import Accelerator
+
     import nbkit
     from nbkit.engines.perplexity import perplexity
 
-    return perplexity(nbkit.load_model(model, dtype), quantization)
+    return perplexity(nbkit.load_model(model, dtype, Accelerator().device), quantization)
 
 
+# %%
 rows = []
 for name, choice in CHOICES.items():
-    measure(name, against="float32" if rows else None, **choice)
-    same = sum(a == b for a, b in zip(runs[name].outputs, runs["float32"].outputs, strict=True))
-    rows.append((name, runs[name].tokens_per_second, same, workers.run(perplexity_of, MODEL, **choice)[0]))
+    try:
+        measure(name, against="float32" if rows else None, **choice)
+    except nbkit.InputError as error:
+        print(f"{name}: not on this device: {error}")
+        continue
+    run = runs[name]
+    same = sum(a == b for a, b in zip(run.outputs, runs["float32"].outputs, strict=True))
+    perplexity = workers.on(0).run(perplexity_of, MODEL, **choice)[0]
+    rows.append((name, run.dtype, run.tokens_per_second, same, perplexity))
 
 # %%
 import pandas
 
-pandas.DataFrame(rows, columns=["weights", "tokens/s", f"same texts of {len(prompts)}", "perplexity"]).round(1)
+unquantised = max(("float32", "bfloat16"), key=lambda name: runs[name].tokens_per_second)
+for name in ("int8 weights", "int4 weights"):
+    if name in runs:
+        times = runs[name].tokens_per_second / runs[unquantised].tokens_per_second
+        verdict = "faster" if times > 1.1 else "slower" if times < 0.9 else "neither faster nor slower"
+        print(f"{name}: {times:.2f} times {unquantised}, the faster dtype here: {verdict} on this device")
+
+columns = ["weights", "computed in", "tokens/s", f"same texts of {len(prompts)}", "perplexity"]
+pandas.DataFrame(rows, columns=columns).round(1)
 
 # %% [markdown]
 # Text that differs is not yet text that is worse: two tokens that are nearly equally likely change places, and from
@@ -180,12 +215,12 @@ if OPENVINO:
 # %%
 from nbkit import figures
 
-equal = ["article", "large batches", "compiled", "bfloat16", "int8 weights", "continuous", "openvino"]
+equal = ["article", "large batches", "compiled", *CHOICES, "continuous", "openvino"]
 figures.comparison({name: runs[name] for name in equal if name in runs})
 
 # %% [markdown]
 # `benchmarks/compare.py` measures the same at length, beside transformers' pipeline, vLLM and others, against the
-# limit of the hardware. Its latest result:
+# limit of the hardware. Its latest result, from the machine that is named above the figure, which is not yours:
 
 # %%
 import json
@@ -195,7 +230,9 @@ import plotly.graph_objects as go
 
 result = Path("../benchmarks/results/compare.json")
 if result.is_file():
-    table = sorted(json.loads(result.read_text())["table"], key=lambda row: row["useful tokens/s"])
+    found = json.loads(result.read_text())
+    of = f"{found['machine']['processor']}, {found['machine']['cores']} cores, {found['options']['dtype']}"
+    table = sorted(found["table"], key=lambda row: row["useful tokens/s"])
     shown = go.Figure(
         go.Bar(
             x=[row["useful tokens/s"] for row in table],
@@ -204,7 +241,7 @@ if result.is_file():
             orientation="h",
         )
     )
-    shown.update_layout(xaxis_title="useful tokens/s", height=420, margin={"l": 10, "t": 20}).show()
+    shown.update_layout(title=of, xaxis_title="useful tokens/s", height=440, margin={"l": 10, "t": 40}).show()
 
 # %% [markdown]
 # ## Which engine when
@@ -213,10 +250,10 @@ if result.is_file():
 # |---|---|
 # | to learn what happens, or to compare with the article | `simple`, `batched` |
 # | throughput, with nothing more to install | the defaults: `compiled`, `auto`, dynamic, by length |
-# | more of it, and can accept slightly other texts | `dtype="bfloat16"` where the device knows it; on a CPU also `quantization="int8"` |
+# | more of it, and can accept slightly other texts | `dtype="bfloat16"` where the device is faster in it (GPUs take it by themselves), `quantization="int8"` where the table above has it faster |
 # | a model that `compiled` is not right for | nothing else: the run goes on with `batched` by itself, and says so |
-# | the most on an Intel or AMD processor | `openvino` |
-# | the most on GPUs, long outputs, large models | `vllm` |
+# | to see what others reach on an Intel or AMD processor | `openvino` |
+# | to see what others reach on GPUs; long outputs, large models | `vllm` |
 # | to see transformers' own continuous batching | `continuous` |
 #
 # ## Explore
@@ -229,3 +266,14 @@ from nbkit import dashboards
 
 explore = dashboards.Explore(workers, model=MODEL, max_new_tokens=20)
 explore
+
+# %% [markdown]
+# ## What you have learned
+#
+# Even batches, prompts of like length side by side, prompts that join as soon as there is room, and a loop that fits
+# the hardware change the time, and texts by their rounding at most. Fewer bits change the arithmetic: they bring what
+# the device can make of them, and what they cost is to be measured, too. Which step brings the most is a question to
+# your machine, not to a table.
+
+# %%
+workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run

@@ -1,48 +1,66 @@
-"""Every notebook runs top to bottom, as a learner would run it."""
+"""Every notebook runs top to bottom, as a learner would run it, and is true where devices differ from those here."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from notebook_runs import (
+    NAMES,
+    NOTEBOOKS,
+    TUTORIALS,
+    WITH_A_MODEL,
+    printed,
+    put_in_a_number_of_ranks,
+    put_in_a_stand_in,
+    read,
+    read_for_the_tiny_model,
+    run,
+)
+from stand_ins import auto_is_bfloat16
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-# Each of their calls of the model has its like in 05, which runs on the model that learners use, or in the engines' tests.
+# Each of their calls of the model has its like in 05, which runs on the model that learners use, or in the engines'
+# tests.
 ON_THE_TINY_MODEL = ("02_one_prompt_at_a_time", "03_batches", "04_scaling", "06_faster")
-# Its tokens are letters, and its context is short.
-SHORTER_PROMPTS = {"06_faster": {"prompts(40, 30,": "prompts(40, 5,"}}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_runs_top_to_bottom(name):
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    if name in ON_THE_TINY_MODEL:
-        put_in_the_tiny_model(notebook)
-    for written, in_the_test in SHORTER_PROMPTS.get(name, {}).items():
-        replace_once(notebook, written, in_the_test)
+    notebook = read_for_the_tiny_model(name) if name in ON_THE_TINY_MODEL else read(name)
 
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    run(notebook)
 
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    dashboards = [o for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
-    assert dashboards, "the notebook shows its dashboard"
-    assert not [o for o in outputs if o.output_type == "error"]
+    if name == "06_faster":
+        assert "float32: 40 of 40 texts are the same in 4 schedules" in printed(notebook.cells)
+        assert "not on this device" not in printed(notebook.cells)
 
 
-def put_in_the_tiny_model(notebook: nbformat.NotebookNode) -> None:
-    """Change the notebook's line that names the model, and no other."""
-    replace_once(notebook, 'MODEL = "smollm2-135m"', 'MODEL = "tiny-random"')
+@pytest.mark.parametrize(
+    "name", [name if name == "06_faster" else pytest.param(name, marks=pytest.mark.slow) for name in WITH_A_MODEL]
+)
+def test_notebook_is_true_where_ranks_compute_in_bfloat16(name):
+    """As on a GPU: texts part with the batch's shape, and no cell may take them for the same."""
+    notebook = read_for_the_tiny_model(name)
+    put_in_a_stand_in(notebook, auto_is_bfloat16)
+
+    run(notebook)
+
+    if name in ("03_batches", "06_faster"):
+        assert "bfloat16: " in printed(notebook.cells)
+        assert "float32: " in printed(notebook.cells)
 
 
-def replace_once(notebook: nbformat.NotebookNode, written: str, instead: str) -> None:
-    """Change a piece of code that stands in one cell only."""
-    [cell] = [cell for cell in notebook.cells if cell.cell_type == "code" and written in cell.source]
-    cell.source = cell.source.replace(written, instead)
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_notebook_is_true_with_other_numbers_of_ranks(name, ranks):
+    """One, as with one GPU; and three."""
+    notebook = read_for_the_tiny_model(name)
+    put_in_a_number_of_ranks(notebook, ranks)
+
+    run(notebook)
 
 
 def test_there_are_the_four_first_notebooks():

@@ -36,10 +36,15 @@ def test_what_is_known_is_not_done_again_and_what_an_engine_knows_itself_is_left
 
 
 def test_a_long_warm_up_is_announced_once_with_its_seconds(monkeypatch):
-    clock = iter(range(100))
-    monkeypatch.setattr("nbkit.engines.warm_up.time.monotonic", lambda: next(clock))
     asked = [Preparation(key, "batches of 40", lambda: None) for key in range(4)]
-    assert list(warm_up(asked, Prepared(), never)) == ["preparing batches of 40: once, about 4 s"]
+    for seconds, told in (
+        ([0, 1, 2, 3, 4], "about 4 s"),
+        ([0, 3, 4, 5, 6], "more than 3 s"),
+        ([0, 0.1, 0.2, 0.3, 0.4], None),
+    ):
+        clock = iter(seconds)
+        monkeypatch.setattr("nbkit.engines.warm_up.time.monotonic", lambda clock=clock: next(clock))
+        assert list(warm_up(asked, Prepared(), never)) == ([f"preparing batches of 40: once, {told}"] if told else [])
 
 
 def test_a_cancel_ends_it_and_so_does_want_of_memory_but_no_other_error():

@@ -90,7 +90,7 @@ def test_a_long_warm_up_is_told_while_it_lasts(slow_workers):
         for event in job.events()
         if isinstance(event, Emitted) and isinstance(event.value, Preparing)
     ]
-    assert told and all(words.startswith("preparing batches of up to 8: once, about ") for words in told)
+    assert told and all(words.startswith("preparing batches of up to 8: once, ") for words in told)
 
 
 def test_a_cancel_ends_a_warm_up(slow_workers):
