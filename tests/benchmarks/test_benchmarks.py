@@ -22,7 +22,7 @@ SHORT_RUNS: dict[str, tuple[str, ...]] = {
     "compare.py": (*TINY, *FEW, "--rounds", "1", "--only", "kit compiled"),
     "dashboard_cost.py": (*TINY, *FEW, "--pairs", "1", "--batch-size", "2", "--seconds", "0.5"),
     "dashboard_soak.py": ("--cell-runs", "2", "--runs", "25"),
-    "decode_bound.py": (*TINY, *FEW, "--rounds", "1", "--contenders", "simple", "compiled:2"),
+    "decode_bound.py": (*TINY, *FEW, "--rounds", "1", "--contenders", "simple", "compiled:2", "static:2"),
     "demos.py": (*TINY, *FEW, "--pairs", "1", "--batch-size", "2"),
     "memory.py": (*TINY, "--counts", "1", "2", "--dtypes", "float32", "--repeats", "1"),
     "pinning.py": (*TINY, *FEW, "--rounds", "1"),
@@ -86,6 +86,19 @@ def test_the_time_from_a_slider_to_the_figure_is_measured(tmp_path):
     ran = run("dashboard_latency.py", "--moves", "2", "--out", str(out))
     assert ran.returncode == 0, ran.stderr
     assert len(json.loads(out.read_text())["moves"]) == 2
+
+
+@pytest.mark.slow
+def test_a_contender_that_refuses_is_named_and_the_others_go_on(tmp_path):
+    out = tmp_path / "result.json"
+    ran = run(
+        "decode_bound.py", *TINY, *FEW, "--rounds", "1", "--contenders", "warp:2", "compiled:2", "--out", str(out)
+    )
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(out.read_text())
+    assert [row["contender"] for row in result["table"]] == ["compiled:2"]
+    assert result["refused"]["warp:2"].startswith("InputError: engine must be one of")
+    assert "warp:2: InputError: engine must be one of" in ran.stdout
 
 
 @pytest.mark.slow

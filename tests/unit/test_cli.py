@@ -32,7 +32,7 @@ def at_once(*commands) -> list[subprocess.CompletedProcess[str]]:
 def test_help_names_the_commands():
     ran = nbkit("--help")
     assert ran.returncode == 0
-    assert all(command in ran.stdout for command in ("demo", "generate", "sweep", "doctor"))
+    assert all(command in ran.stdout for command in ("demo", "generate", "sweep", "doctor", "check"))
 
 
 def test_doctor_says_which_engines_are_extras_and_how_to_get_them(monkeypatch):

@@ -1,4 +1,4 @@
-"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``."""
+"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``, ``check``."""
 
 from nbkit.app.cli.commands import main
 

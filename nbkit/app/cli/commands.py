@@ -1,4 +1,4 @@
-"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``."""
+"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``, ``check``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
+from nbkit.app.cli.check import check
 from nbkit.app.cli.demo import demo
 from nbkit.app.cli.doctor import doctor
 from nbkit.app.cli.generate import generate
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, generate, sweep, doctor):
+for command in (demo, generate, sweep, doctor, check):
     app.command()(command)
 
 
