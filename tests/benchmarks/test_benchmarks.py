@@ -24,6 +24,7 @@ SHORT_RUNS: dict[str, tuple[str, ...]] = {
     "dashboard_soak.py": ("--cell-runs", "2", "--runs", "25"),
     "decode_bound.py": (*TINY, *FEW, "--rounds", "1", "--contenders", "simple", "compiled:2", "static:2"),
     "demos.py": (*TINY, *FEW, "--pairs", "1", "--batch-size", "2"),
+    "first_runs.py": (*TINY, *FEW, "--processes", "1", "--engines", "compiled", "simple"),
     "memory.py": (*TINY, "--counts", "1", "2", "--dtypes", "float32", "--repeats", "1"),
     "pinning.py": (*TINY, *FEW, "--rounds", "1"),
     "precision.py": (*TINY, *FEW, "--rounds", "1"),
