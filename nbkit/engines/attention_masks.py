@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from nbkit.engines.grouped_attention import NAME as GROUPED
 from nbkit.engines.transformers_private import attention_of, has_common_attention
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
-MASKS_BY_ITSELF = ("sdpa",)
+MASKS_BY_ITSELF = ("sdpa", GROUPED)
 """Implementations of attention that take no mask for a causal one; the others, eager ones first, for none at all."""
 
 

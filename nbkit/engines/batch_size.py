@@ -29,5 +29,15 @@ def sequences_that_fit(settings: Settings, loaded: LoadedModel, longest: int, sh
     sequence = positions * kv_bytes_of_config(config, loaded.dtype) + 4 * LOGITS_COPIES * config.vocab_size
     is_cpu = loaded.device.type == "cpu"
     most = settings.engine_spec.most_sequences_on_cpu if is_cpu else MOST_SEQUENCES
-    free = free_bytes(loaded.device) + loaded.spare_bytes
-    return max(1, min(most, int(SHARE_OF_FREE * free / sharing / sequence)))
+    free = (free_bytes(loaded.device) + loaded.spare_bytes) / sharing - _to_prepare_bytes(settings, loaded)
+    return max(1, min(most, int(SHARE_OF_FREE * free / sequence)))
+
+
+def _to_prepare_bytes(settings: Settings, loaded: LoadedModel) -> int:
+    """What the engine is yet to take for weights of its own."""
+    if settings.engine != "compiled":
+        return 0
+    # It needs torch, which who imports this may do without.
+    from nbkit.engines.slot_decoder import bytes_to_prepare
+
+    return bytes_to_prepare(loaded, settings.quantization)

@@ -1,20 +1,36 @@
 """Merged linear layers: those that read the same input, computed as one product.
 
 A GPU reads weights the faster the more one product has of them: of a model of Llama-2-7b's
-shape three products of queries, keys and values at once take less time than one by one.
+shape three products of queries, keys and values at once take less time than one by one. On
+a CPU an input that has to be turned into another dtype for its product is so once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from nbkit.engines.shared_copy import LinearLike
+from nbkit.engines.shared_copy import LinearLike, replace_linear_layers, shared_copy
 
 SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names, in transformers' models, of layers that one module calls with the same input, the first of them first."""
+
+
+def with_merged_layers(model: Any, make: Callable[[nn.Linear], LinearLike]) -> Any:
+    """A shared copy of a model, plain linear layers merged where they can be, each replaced by ``make(layer)``.
+
+    What that multiplies with is its own; the layers' weights stay where they are, shared by all who have them.
+    """
+    copied = shared_copy(model)
+    for parent, names, layers in _mergeable(copied):
+        made = make(_merged(layers))
+        del made.weight  # nobody asks the merged layer for it, and it would be there twice
+        _replace(parent, names, layers, made)
+    replace_linear_layers(copied, make)
+    return copied
 
 
 def merge_linear_layers(model: Any) -> None:
@@ -22,13 +38,29 @@ def merge_linear_layers(model: Any) -> None:
 
     Their weights become parts of one, so that whoever shares them has them there, and none is there twice.
     """
+    for parent, names, layers in _mergeable(model):
+        merged = _merged(layers)
+        for layer, part in zip(layers, torch.split(merged.weight.detach(), _sizes(layers)), strict=True):
+            layer.weight.data = part
+        _replace(parent, names, layers, merged)
+
+
+def _mergeable(model: Any) -> Iterator[tuple[nn.Module, tuple[str, ...], list[Any]]]:
     for parent in list(model.modules()):
         for names in SAME_INPUT:
             layers: list[Any] = [getattr(parent, name, None) for name in names]
             if _can_merge(layers):
-                merged = _Merged(layers)
-                for number, (name, layer) in enumerate(zip(names, layers, strict=True)):
-                    setattr(parent, name, _Part(layer, merged, number))
+                yield parent, names, layers
+
+
+def _replace(parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear], merged: nn.Module) -> None:
+    product = _Product(merged, _sizes(layers))
+    for number, (name, layer) in enumerate(zip(names, layers, strict=True)):
+        setattr(parent, name, _Part(layer, product, number))
+
+
+def _sizes(layers: list[nn.Linear]) -> list[int]:
+    return [layer.out_features for layer in layers]
 
 
 def _can_merge(layers: list[Any]) -> bool:
@@ -38,29 +70,44 @@ def _can_merge(layers: list[Any]) -> bool:
     return len({layer.bias is None for layer in layers}) == 1
 
 
-class _Merged:
-    """One weight, of which each layer's is a part, and the product as last computed."""
+def _merged(layers: list[nn.Linear]) -> nn.Linear:
+    """One layer in place of several."""
+    with torch.device("meta"):
+        merged = nn.Linear(layers[0].in_features, sum(_sizes(layers)), bias=False)
+    merged.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
+    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+    if biases:
+        merged.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
+    return merged
 
-    def __init__(self, layers: list[nn.Linear]) -> None:
-        self.weight = torch.cat([layer.weight.detach() for layer in layers])
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-        self.bias = torch.cat(biases) if biases else None
-        self.sizes = [layer.out_features for layer in layers]
-        self.products: tuple[torch.Tensor, ...] = ()
-        for layer, part in zip(layers, torch.split(self.weight, self.sizes), strict=True):
-            layer.weight.data = part
+
+class _Product:
+    """What a merged layer made of its last input: of each layer the part that it has not taken yet."""
+
+    def __init__(self, merged: nn.Module, sizes: list[int]) -> None:
+        self._merged = merged
+        self._sizes = sizes
+        self._input: torch.Tensor | None = None
+        self._parts: dict[int, torch.Tensor] = {}
+
+    def take(self, number: int, x: torch.Tensor) -> torch.Tensor:
+        """The part of one of the layers; the first that asks for it with an input has it computed for all."""
+        if self._input is not x or number not in self._parts:
+            self._input = x
+            self._parts = dict(enumerate(torch.split(self._merged(x), self._sizes, -1)))
+        part = self._parts.pop(number)
+        if not self._parts:
+            self._input = None
+        return part
 
 
 class _Part(LinearLike):
-    """One of the layers: the first called computes for all."""
+    """One of the layers."""
 
-    def __init__(self, linear: nn.Linear, merged: _Merged, number: int) -> None:
+    def __init__(self, linear: nn.Linear, product: _Product, number: int) -> None:
         super().__init__(linear)
-        self._merged = merged
+        self._product = product
         self._number = number
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self._number == 0:
-            product = nn.functional.linear(x, self._merged.weight, self._merged.bias)
-            self._merged.products = torch.split(product, self._merged.sizes, -1)
-        return self._merged.products[self._number]
+        return self._product.take(self._number, x)

@@ -38,8 +38,13 @@ def with_linear_layers(model: Any, make: Callable[[nn.Linear], nn.Module]) -> An
     Layers of classes derived from ``nn.Linear`` stay: they compute something else with their weights.
     """
     copied = shared_copy(model)
-    for parent in list(copied.modules()):
+    replace_linear_layers(copied, make)
+    return copied
+
+
+def replace_linear_layers(model: Any, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """The same in place."""
+    for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear:
                 setattr(parent, name, make(child))
-    return copied

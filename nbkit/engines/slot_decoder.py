@@ -15,13 +15,14 @@ import torch
 from nbkit.engines.attention_masks import AttentionMasks
 from nbkit.engines.captured_step import CapturedStep, Shape
 from nbkit.engines.compiled_layers import with_compiled_layers
-from nbkit.engines.packed_linear import PackedLinear, can_pack
+from nbkit.engines.grouped_attention import with_grouped_attention
+from nbkit.engines.packed_linear import can_pack, packed_bytes, packed_copy
 from nbkit.engines.quantized_linear import quantized_copy
-from nbkit.engines.shared_copy import with_linear_layers
 from nbkit.engines.slot_cache import SlotCache
 from nbkit.engines.warm_up import shapes_cost
 from nbkit.files.machine import speaks_for_all
 from nbkit.models import LoadedModel
+from nbkit.models.memory import free_bytes
 from nbkit.models.torch_private import compiler_errors
 
 PREFILL_POSITIONS = 4096
@@ -193,15 +194,27 @@ def kept_decoder(loaded: LoadedModel, quantization: str, slots: int) -> SlotDeco
 
 def prepared_model(loaded: LoadedModel, quantization: str) -> Any:
     """The model as this engine computes with it: quantised, or packed where the processor gains by it; made once."""
-    name = f"compiled, {quantization}"
+    name = _prepared_name(quantization)
     if name not in loaded.prepared:
-        model = loaded.model
+        model, dtype = with_grouped_attention(loaded.model), getattr(torch, loaded.dtype)
         if quantization != "none":
             model = quantized_copy(model, quantization, loaded.device)
-        elif can_pack(loaded.device, getattr(torch, loaded.dtype)):
-            model = with_linear_layers(model, PackedLinear)
+        elif can_pack(loaded.device, dtype):
+            model = packed_copy(model, dtype, free_bytes(loaded.device) / loaded.sharing)
         loaded.prepared[name] = model
     return loaded.prepared[name]
+
+
+def bytes_to_prepare(loaded: LoadedModel, quantization: str) -> int:
+    """The most bytes that ``prepared_model`` is yet to take for weights that it packs."""
+    dtype = getattr(torch, loaded.dtype)
+    if quantization != "none" or _prepared_name(quantization) in loaded.prepared:
+        return 0
+    return packed_bytes(loaded.model, dtype) if can_pack(loaded.device, dtype) else 0
+
+
+def _prepared_name(quantization: str) -> str:
+    return f"compiled, {quantization}"
 
 
 def _name(quantization: str) -> str:

@@ -6,7 +6,7 @@ Tried with transformers 5.17 and 5.24; continuous batching is not right before 5
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nbkit.models.private_names import check_has, private_name
@@ -35,6 +35,14 @@ def attention_of(model: Any) -> str:
 def has_common_attention(model: Any) -> bool:
     """Whether a model's layers call attention by transformers' common interface, with the masks they are given."""
     return bool(getattr(model, "_supports_attention_backend", False))
+
+
+def register_attention(name: str, function: Callable[..., Any], like: str) -> None:
+    """Have transformers' models know an implementation of attention by a name, with the masks of another one."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, AttentionMaskInterface()[like])
 
 
 def takes_flash_attention(model: Any) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
@@ -47,22 +46,32 @@ def packed_linear(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | No
     return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")  # type: ignore[no-any-return]
 
 
-def pack_int8(weight: torch.Tensor) -> Any:
-    """A weight quantised to qint8, one scale an output, as ``int8_linear`` takes it.
+def pack_int8(codes: torch.Tensor) -> torch.Tensor:
+    """Weights in whole numbers (outputs, inputs), int8, as ``int8_linear`` takes them.
 
     Raises
     ------
     InputError
         This torch has no such operators.
     """
-    for name in ("linear_prepack", "linear_dynamic"):
-        private_name(f"torch:ops.quantized.{name}", "computes with weights in int8", UNQUANTIZED)
-    return torch.ops.quantized.linear_prepack(weight, None)
+    for name in ("qlinear_prepack", "qlinear_pointwise"):
+        private_name(f"torch:ops.onednn.{name}", "computes with weights in int8", UNQUANTIZED)
+    return torch.ops.onednn.qlinear_prepack(codes, None)  # type: ignore[no-any-return]
 
 
-def int8_linear(x: torch.Tensor, packed: Any) -> torch.Tensor:
-    """``x @ weight.T`` in float32; x is quantised for it, with one range for all its rows."""
-    return torch.ops.quantized.linear_dynamic(x, packed, False)  # type: ignore[no-any-return]
+def int8_linear(rows: torch.Tensor, packed: torch.Tensor, scale: torch.Tensor, zeros: torch.Tensor) -> torch.Tensor:
+    """``rows @ codes.T * scale`` in float32.
+
+    Parameters
+    ----------
+    rows : torch.Tensor
+        uint8, shape (n, inputs).
+    scale, zeros : torch.Tensor
+        Of each output the scale of its codes, float32, and which of them stands for 0, int64.
+    """
+    return torch.ops.onednn.qlinear_pointwise(  # type: ignore[no-any-return]
+        rows, 1.0, 0, packed, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
 
 
 def pack_int4(codes: torch.Tensor, inner_tiles: int) -> torch.Tensor:

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.engines import batch_size, sequences_that_fit
+from nbkit.engines import batch_size, sequences_that_fit, slot_decoder
 from nbkit.inference import schedule
 from nbkit.records.engine_spec import ENGINES, MOST_SEQUENCES
 from nbkit.records.settings import Settings
 
-ASKED = Settings(max_new_tokens=100)
+ASKED = Settings(max_new_tokens=100, engine="batched")
 
 
 def fitting(tiny, monkeypatch, free_bytes, longest=20, sharing=1, asked=ASKED):
@@ -26,6 +26,21 @@ def test_memory_shared_by_ranks_holds_fewer_sequences_and_never_none(tiny, monke
     assert fitting(tiny, monkeypatch, 3_000_000, longest=140) == pytest.approx(alone / 2, abs=1)
     assert fitting(tiny, monkeypatch, 100) == 1
     assert fitting(tiny, monkeypatch, 10**12) == MOST_SEQUENCES
+
+
+def test_room_is_left_for_weights_that_are_yet_to_be_packed(tiny, monkeypatch):
+    asked = dataclasses.replace(ASKED, engine="compiled")
+    unprepared = dataclasses.replace(tiny, prepared={})
+    to_pack = slot_decoder.bytes_to_prepare(unprepared, "none")
+    assert to_pack > 0
+    for sharing in (1, 2):
+        plain = fitting(tiny, monkeypatch, sharing * 3_000_000, sharing=sharing)
+        assert (
+            fitting(unprepared, monkeypatch, sharing * (3_000_000 + to_pack), sharing=sharing, asked=asked) == plain
+        )
+    slot_decoder.prepared_model(unprepared, "none")
+    assert slot_decoder.bytes_to_prepare(unprepared, "none") == 0
+    assert fitting(unprepared, monkeypatch, 3_000_000, asked=asked) == fitting(tiny, monkeypatch, 3_000_000)
 
 
 def test_continuous_takes_fewer_where_it_multiplies_all_by_all(tiny, monkeypatch):

@@ -39,7 +39,7 @@ def without(monkeypatch):
     ("name", "needing", "remedy"),
     [
         ("_linear_pointwise", lambda: packed_linear.PackedLinear(torch.nn.Linear(4, 4)), "engine='batched'"),
-        ("linear_dynamic", lambda: torch_private.pack_int8(torch.zeros(1)), "quantization='none'"),
+        ("qlinear_pointwise", lambda: torch_private.pack_int8(torch.zeros(1)), "quantization='none'"),
         ("_weight_int4pack_mm_for_cpu", lambda: torch_private.pack_int4(torch.zeros(1), 1), "quantization='none'"),
         ("use_duck_shape", torch_private.check_compiler, "engine='batched'"),
     ],

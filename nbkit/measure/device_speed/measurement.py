@@ -49,7 +49,8 @@ def measure(workers: Workers, dtype: str = "auto", ranks: int | None = None, ref
     -----
     Memory: the better of a sum over a buffer and the product of a matrix with a vector,
     which is what decoding one sequence mostly is. Arithmetic: the best of products of
-    square matrices of several sizes. Each is the best of groups of repeats.
+    square matrices of several sizes; on a CPU in float32 too, in which numbers of 16 bits may be
+    multiplied faster and as exactly. Each is the best of groups of repeats.
     """
     if dtype not in ("auto", *ITEM_BYTES):
         raise InputError(f"dtype must be one of auto, {', '.join(ITEM_BYTES)}, not {dtype!r}.")
@@ -63,8 +64,8 @@ def measure(workers: Workers, dtype: str = "auto", ranks: int | None = None, ref
     speed = DeviceSpeed(
         name=setups[0].device_name,
         dtype=setups[0].dtype,
-        bytes_per_s=max(_rate(measuring, kind, 0, setups) for kind in ("sum", "matvec")),
-        flops_per_s=_matmul_rate(measuring, setups),
+        bytes_per_s=max(_rate(measuring, kind, 0, setups[0].dtype) for kind in ("sum", "matvec")),
+        flops_per_s=max(_matmul_rate(measuring, setups, each) for each in _arithmetics(setups)),
         source=_source(setups),
         ranks=count,
     )
@@ -84,19 +85,25 @@ def _check_ranks(ranks: int | None, world_size: int) -> int:
     return ranks
 
 
-def _matmul_rate(measuring: Ranks, setups: list[RankSetup]) -> float:
+def _arithmetics(setups: list[RankSetup]) -> list[str]:
+    """The dtypes in which a product of numbers of the asked one may be computed."""
+    own = setups[0].dtype
+    return [own] if setups[0].device_type == "cuda" or own == "float32" else [own, "float32"]
+
+
+def _matmul_rate(measuring: Ranks, setups: list[RankSetup], dtype: str) -> float:
     best = 0.0
     for size in MATMUL_SIZES[setups[0].device_type]:
         # Some processors take very long in a dtype they have no instructions for.
         if best and matmul_flops(size) / best > WINDOW_S:
             break
-        best = max(best, _rate(measuring, "matmul", size, setups))
+        best = max(best, _rate(measuring, "matmul", size, dtype))
     return best
 
 
-def _rate(measuring: Ranks, kind: Kind, size: int, setups: list[RankSetup]) -> float:
+def _rate(measuring: Ranks, kind: Kind, size: int, dtype: str) -> float:
     """Bytes or operations a second of one rank, a mean over those that measure."""
-    rates: list[float] = measuring.run(rate_on_rank, kind, size, setups[0].dtype, WINDOW_S)
+    rates: list[float] = measuring.run(rate_on_rank, kind, size, dtype, WINDOW_S)
     return statistics.mean(rates)
 
 
@@ -106,7 +113,7 @@ def _key(setups: list[RankSetup]) -> str:
     devices = len({setup.device for setup in setups})
     names = " + ".join(sorted({setup.device_name for setup in setups} | {first.processor}))
     return (
-        f"{names}; {first.threads} threads; {first.dtype}; "
+        f"{names}; {first.threads} threads; {', '.join(_arithmetics(setups))}; "
         f"{len(setups)} ranks on {devices} devices; torch {first.torch_version}"
     )
 
