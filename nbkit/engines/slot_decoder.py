@@ -198,6 +198,8 @@ def prepared_model(loaded: LoadedModel, quantization: str) -> Any:
     if name not in loaded.prepared:
         model, dtype = with_grouped_attention(loaded.model), getattr(torch, loaded.dtype)
         if quantization != "none":
+            if quantization == "int8" and loaded.device.type == "cuda":
+                _say("int8 weights save memory on a GPU, not time: each is turned into the dtype for its product.")
             model = quantized_copy(model, quantization, loaded.device)
         elif can_pack(loaded.device, dtype):
             model = packed_copy(model, dtype, free_bytes(loaded.device) / loaded.sharing)
