@@ -123,6 +123,23 @@ def contenders(ranks: int, options: argparse.Namespace, stack: ExitStack) -> Ite
         yield "llama.cpp", Contender(together, False, peer.run)
 
 
+def without_refusals(
+    found: dict[str, Contender], works: Sequence[Work]
+) -> tuple[dict[str, Contender], dict[str, str]]:
+    """Those that can do all of this work, having done it once; and why each other cannot."""
+    able, refused = {}, {}
+    for name, contender in found.items():
+        try:
+            for work in works:
+                contender.run(work)
+        except Exception as error:  # whatever a peer raises: it shall not end the others' measurement
+            refused[name] = f"{type(error).__name__}: {error}"
+            print(f"{name} is left out: {refused[name]}", file=sys.stderr, flush=True)
+        else:
+            able[name] = contender
+    return able, refused
+
+
 def agreement(found: dict[str, Contender], work: Work) -> dict[str, int]:
     """How many texts of each contender are, in float32, those of one prompt at a time."""
     exact = work.smaller(CHECKED_PROMPTS, CHECKED_TOKENS, "float32")
@@ -208,9 +225,10 @@ def main() -> None:
         found = dict(contenders(options.ranks, options, stack))
         if options.only:
             found = {n: c for n, c in found.items() if n == BASELINE or any(word in n for word in options.only)}
+        warm_up = work.smaller(len(prompts), WARM_UP_TOKENS, work.dtype)
+        found, refused = without_refusals(found, [work.smaller(1, 1, "float32"), warm_up])
         same = agreement(found, work)
-        for contender in found.values():
-            contender.run(work.smaller(len(prompts), WARM_UP_TOKENS, work.dtype))
+        without_refusals(found, [warm_up])  # some load a model anew for another dtype
         runs = {name: (lambda c=contender: c.run(work)) for name, contender in found.items()}
         measured = in_turns(runs, options.rounds)
     rows = rows_of(found, measured, same, work, limit)
@@ -231,6 +249,7 @@ def main() -> None:
             "roofline": {"useful_tokens_per_s": limit, **used},
             "versions": peers.versions(),
             "table": rows,
+            "left_out": refused,
             "best": best,
             "seconds": [{name: answer[0] for name, answer in taken.items()} for taken in measured],
         },

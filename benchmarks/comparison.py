@@ -98,8 +98,9 @@ def write_result(path: Path, question: str, options: Mapping[str, Any], findings
 
 
 def command() -> str:
-    """The command as a reader would repeat it in the repository."""
-    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    """The command as a reader would repeat it in the repository, with a PYTHON of his own for a peer's."""
+    given = ["PYTHON" if Path(word).is_absolute() and "python" in Path(word).name else word for word in sys.argv[1:]]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

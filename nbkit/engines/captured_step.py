@@ -49,8 +49,8 @@ class CapturedStep:
 
     def shapes(self, count: int, most: int, first: int, last: int) -> list[Shape]:
         """Of steps of 1 to ``count`` of ``most`` sequences, at ``first`` to ``last`` positions; the largest first."""
-        rows = {_row_bucket(n, most) for n in range(1, count + 1)}
-        lengths = {_position_bucket(length, self._positions) for length in range(first, last + 1)}
+        rows = {row_bucket(n, most) for n in range(1, count + 1)}
+        lengths = {position_bucket(length, self._positions) for length in range(first, last + 1)}
         return [(n, length) for n in sorted(rows, reverse=True) for length in sorted(lengths)]
 
     def has(self, shape: Shape) -> bool:
@@ -62,7 +62,7 @@ class CapturedStep:
     ) -> tuple[torch.Tensor, float]:
         """Logits (n, vocabulary), and the seconds that went into capturing; ``most`` sequences there are at most."""
         n = len(tokens)
-        bucket = (_row_bucket(n, most), _position_bucket(length, self._positions))
+        bucket = (row_bucket(n, most), position_bucket(length, self._positions))
         capture_s = 0.0
         if bucket not in self._graphs:
             torch.cuda.synchronize(self._device)
@@ -109,14 +109,14 @@ class _Graph:
         return self._logits
 
 
-def _row_bucket(rows: int, most: int) -> int:
+def row_bucket(rows: int, most: int) -> int:
     """2, 4, 8, then multiples of about a quarter, at most ``most``."""
     step = max(8, (1 << (rows - 1).bit_length()) >> 2)
     bucket = -(-rows // step) * step if rows > 8 else 1 << (rows - 1).bit_length()
     return min(most, max(LEAST_ROWS, bucket))
 
 
-def _position_bucket(length: int, most: int) -> int:
+def position_bucket(length: int, most: int) -> int:
     """The next multiple of ``POSITION_BUCKET``, or of about an eighth of a long ``length``, at most ``most``."""
     step = max(POSITION_BUCKET, (1 << length.bit_length()) >> 4)
     return min(most, -(-length // step) * step)

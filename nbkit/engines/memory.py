@@ -13,7 +13,7 @@ import torch
 from nbkit.files.machine import available_memory_bytes
 from nbkit.models import LoadedModel
 
-KEPT_SHARE = 0.25
+KEPT_SHARE = 0.5
 """Of a device's memory, divided among the ranks on it."""
 
 

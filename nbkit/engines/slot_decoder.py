@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from nbkit.engines.attention_masks import AttentionMasks
-from nbkit.engines.captured_step import CapturedStep, Shape
+from nbkit.engines.captured_step import CapturedStep, Shape, row_bucket
 from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.grouped_attention import with_grouped_attention
 from nbkit.engines.packed_linear import can_pack, packed_bytes, packed_copy
@@ -90,7 +90,7 @@ class SlotDecoder:
 
     def prefill_rows(self, count: int) -> int:
         """Rows in which so many prompts are read."""
-        return 1 << (count - 1).bit_length() if self.captures else count
+        return row_bucket(count, PREFILL_POSITIONS) if self.captures else count
 
     def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int) -> None:
         """Write prompts, the longest first, but for their last tokens into slots from ``first_slot`` on."""

@@ -69,7 +69,7 @@ class TimedGenerateEngine:
         shapes = {shape for lengths in batches for shape in self._shapes(lengths)}
         rows, width = max(shapes, key=lambda shape: shape[0] * shape[1])
         # The last step of the largest batch, which takes the most memory, and then the first ones of all.
-        largest = self._preparation(rows, width + self._settings.max_new_tokens)
+        largest = self._preparation(rows, width + max(0, self._settings.max_new_tokens - BRIEF_TOKENS))
         return [largest, *(self._preparation(*shape) for shape in sorted(shapes, reverse=True)[:MOST_PREPARED])]
 
     def _shapes(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
@@ -79,6 +79,9 @@ class TimedGenerateEngine:
         return [(count, length) for length, count in Counter(lengths).items()]
 
     def _preparation(self, rows: int, width: int) -> Preparation:
+        if self._loaded.context_length is not None:
+            # Here every position counts, where a run pads.
+            width = min(width, self._loaded.context_length - BRIEF_TOKENS)
         key = ("generate", rows, width)
         return Preparation(key, f"batches of {rows}", lambda: self._generate.briefly(rows, width))
 

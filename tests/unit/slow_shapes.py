@@ -8,7 +8,7 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaModel
 
 from nbkit.engines import slot_decoder
-from nbkit.engines.captured_step import _position_bucket, _row_bucket
+from nbkit.engines.captured_step import position_bucket, row_bucket
 
 
 class SlowShapes:
@@ -45,8 +45,8 @@ class SlowShapes:
                 self._has = set()
 
             def shapes(self, count, most, first, last):
-                rows = {_row_bucket(n, most) for n in range(1, count + 1)}
-                lengths = {_position_bucket(length, self._positions) for length in range(first, last + 1)}
+                rows = {row_bucket(n, most) for n in range(1, count + 1)}
+                lengths = {position_bucket(length, self._positions) for length in range(first, last + 1)}
                 return [(n, length) for n in sorted(rows, reverse=True) for length in sorted(lengths)]
 
             def has(self, shape):
@@ -54,7 +54,7 @@ class SlowShapes:
 
             def __call__(self, tokens, positions, length, most):
                 n = len(tokens)
-                shape = _row_bucket(n, most), _position_bucket(length, self._positions)
+                shape = row_bucket(n, most), position_bucket(length, self._positions)
                 self._has.add(shape)
                 slow._meet(("step", *shape))
                 filled = torch.zeros(2, shape[0], dtype=torch.long)

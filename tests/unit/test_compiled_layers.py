@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch._dynamo.exc import TorchDynamoException
 
 from nbkit.engines import Request, slot_decoder
-from nbkit.engines.captured_step import _position_bucket, _row_bucket
+from nbkit.engines.captured_step import position_bucket, row_bucket
 from nbkit.engines.compiled import CompiledPool
 from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.in_flight import InFlightEngine
@@ -168,13 +168,13 @@ def test_merged_layers_give_the_same_products_and_hold_no_weight_twice(tiny):
 
 
 @given(rows=st.integers(1, 300), most=st.integers(1, 300))
-def test_a_row_bucket_holds_the_rows_and_is_no_more_than_there_is(rows, most):
-    bucket = _row_bucket(min(rows, most), most)
+def test_arow_bucket_holds_the_rows_and_is_no_more_than_there_is(rows, most):
+    bucket = row_bucket(min(rows, most), most)
     assert min(rows, most) <= bucket <= most
 
 
 @given(length=st.integers(1, 100_000), room=st.integers(0, 100_000))
-def test_a_position_bucket_reads_little_in_vain(length, room):
-    bucket = _position_bucket(length, length + room)
+def test_aposition_bucket_reads_little_in_vain(length, room):
+    bucket = position_bucket(length, length + room)
     assert length <= bucket <= length + room
     assert bucket - length < max(64, length / 8 + 1)

@@ -58,7 +58,7 @@ def test_a_conversion_that_computes_something_else_is_refused(pool_of, tiny, mon
     from openvino import opset13
 
     stateful = openvino_conversion._stateful(tiny.model)
-    openvino_conversion._check_converted(stateful, tiny.model, "float32")
+    openvino_conversion._check_converted(stateful, tiny.model, "float32", list(range(8)))
     # One position for all: what a trace with a fixed position would do.
     positions = next(port for port in stateful.inputs if "position_ids" in port.names)
     readers = positions.get_target_inputs()
@@ -66,7 +66,7 @@ def test_a_conversion_that_computes_something_else_is_refused(pool_of, tiny, mon
     for reader in readers:
         reader.replace_source_output(fixed.output(0))
     with pytest.raises(ModelError, match="of their spread away from the model's own"):
-        openvino_conversion._check_converted(stateful, tiny.model, "float32")
+        openvino_conversion._check_converted(stateful, tiny.model, "float32", list(range(8)))
 
 
 def test_a_sequence_can_join_and_all_can_be_aborted(pool_of, tiny):
