@@ -16,6 +16,8 @@ from nbkit.errors import InputError
 from nbkit.prompts import first_lines
 from nbkit.records.settings import Settings
 
+pytestmark = pytest.mark.model
+
 PROMPTS = first_lines(4)
 
 
