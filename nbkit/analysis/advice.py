@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.what_if import Forecast, Workload, simulate
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.records.settings import Settings
 
 GOALS = ("throughput", "first token", "cost")
@@ -64,7 +64,7 @@ def advise(
         deadline; the message then says what comes closest.
     """
     if goal not in GOALS:
-        raise InputError(f"goal must be one of {', '.join(GOALS)}, not {goal!r}.")
+        raise InputError(f"goal must be one of {', '.join(GOALS)}, not {shorten(goal)}.")
     if not ranks or not batch_sizes:
         raise InputError("give at least one number of ranks and one batch size to choose from.")
     if price_per_gpu_hour <= 0:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.inference import schedule
 from nbkit.prompts import draw_lengths
 from nbkit.records.engine_spec import MOST_SEQUENCES
@@ -145,7 +145,7 @@ def _check(model: CostModel, workload: Workload, settings: Settings, ranks: int)
     if not len(workload):
         raise InputError("a workload needs at least one prompt.")
     if not isinstance(ranks, int) or isinstance(ranks, bool) or ranks < 1:
-        raise InputError(f"ranks must be a whole number of at least 1, not {ranks!r}.")
+        raise InputError(f"ranks must be a whole number of at least 1, not {shorten(ranks)}.")
     if settings.engine != model.engine:
         raise InputError(
             f"the cost model was fitted to the engine {model.engine}, not {settings.engine}; fit one to runs of "

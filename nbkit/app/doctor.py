@@ -11,8 +11,7 @@ from nbkit import models
 from nbkit.errors import InputError
 from nbkit.files import machine
 from nbkit.files.cache import cache_folder
-from nbkit.models.embedded import how_to_get_smollm2
-from nbkit.models.folders import BUILD_BYTES
+from nbkit.models.embedded import BUILD_BYTES, how_to_get_smollm2
 from nbkit.records.engine_spec import ENGINES
 
 NEEDED = ("torch", "transformers", "accelerate", "cloudpickle", "psutil", "rich", "typer")
@@ -140,7 +139,7 @@ def _devices() -> Check:
 
 def _embedded_model() -> Check:
     name = models.EMBEDDED[0]
-    if (cache_folder() / "models" / name).is_dir():
+    if models.local_folder(name) is not None:
         return Check("embedded model", f"{name} is prepared")
     if commands := how_to_get_smollm2():
         return Check("embedded model", "not all installed", " && ".join(commands))
@@ -152,6 +151,6 @@ def _cache() -> Check:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(there).free
     found = f"{folder}, {free / 1e9:.0f} GB free"
-    if not os.access(there, os.W_OK) or free < BUILD_BYTES:
+    if not os.access(there, os.W_OK) or free < BUILD_BYTES[models.EMBEDDED[0]]:
         return Check("cache", found, "set NBKIT_CACHE to a folder that can be written and has 1 GB free")
     return Check("cache", found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 
 
 def check(answer: object, correct: float, unit: str = "", within: float = 0.1, hint: str = "") -> None:
@@ -31,7 +31,7 @@ def check(answer: object, correct: float, unit: str = "", within: float = 0.1, h
         print("Not answered yet: put your number in the place of None and run the cell again.")
         return
     if not isinstance(answer, int | float) or isinstance(answer, bool):
-        raise InputError(f"the answer must be a number, not {answer!r}.")
+        raise InputError(f"the answer must be a number, not {shorten(answer)}.")
     said = _in_words(answer, unit)
     if abs(answer - correct) <= within * abs(correct) + 1e-9:
         print(f"Right: {said}" + (f" (it is {_in_words(correct, unit)})." if answer != correct else "."))

@@ -31,7 +31,7 @@ from transformers import (
     SuppressTokensLogitsProcessor,
 )
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.models import LoadedModel
 from nbkit.records.engine_spec import ENGINES
 from nbkit.records.settings import Settings
@@ -241,4 +241,4 @@ def _plain(value: Any) -> Any:
 
 
 def _words(rules: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in rules.items())
+    return ", ".join(f"{name}={shorten(value)}" for name, value in rules.items())

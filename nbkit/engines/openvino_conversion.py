@@ -6,9 +6,12 @@ program, this file converts one folder.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
-import subprocess
+import re
+import shutil
 import sys
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 
 from nbkit.errors import ModelError
 from nbkit.files.cache import build_once, cache_folder
+from nbkit.files.own_process import BuildFailed, run_module
 from nbkit.models import FROM_FOLDER, LoadedModel, files_state
 from nbkit.models.private_names import private_name
 from nbkit.prompts import FIRST_LINES
@@ -31,6 +35,13 @@ PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 ALLOWED = {"float32": 1e-3, "bfloat16": 8e-2}
 CHECKED_TOKENS = 8
 """A converted model's logits may be away from the model's own by such a share of their spread, on so many tokens."""
+
+FULL_BYTES = 1_000_000
+"""A disk on which less is free counts as full."""
+
+PARTS = ("model", "tokenizer", "detokenizer")
+CONSTANT = re.compile(rb'\boffset="(\d+)" size="(\d+)"')
+"""Where a graph's constant lies in the file beside it, in bytes."""
 
 CONVERSION = 2
 """Raise it when the conversion changes, so that folders converted before are not taken."""
@@ -70,6 +81,7 @@ def converted_folder(loaded: LoadedModel) -> Path:
         return build_once(
             shelf / _name(loaded.folder, loaded.dtype),
             lambda folder: _convert_in_process(loaded.folder, folder, loaded.dtype),
+            _why_not_whole,
         )
     except OSError as error:
         raise ModelError(
@@ -86,17 +98,35 @@ def _name(folder: Path, dtype: str) -> str:
 
 def _convert_in_process(source: Path, target: Path, dtype: str) -> None:
     """Convert in a process of its own: the memory and the threads of a conversion are not the rank's."""
-    environment = os.environ | {"CI": "true"}  # no telemetry, as in the pool
-    run = subprocess.run(
-        [sys.executable, "-m", __name__, str(source), str(target), dtype],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    if run.returncode != 0:
-        last_line = (run.stderr.strip().splitlines() or ["no word of why"])[-1]
-        raise ModelError(f"converting {source} for OpenVINO failed: {last_line}")
+    if shutil.disk_usage(target).free < sum(file.stat().st_size for file in source.glob("*.safetensors")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    no_telemetry = {"CI": "true"}  # as in the pool
+    try:
+        run_module(__name__, str(source), str(target), dtype, environment=no_telemetry)
+    except BuildFailed as error:
+        # OpenVINO does not say why it could not write.
+        if shutil.disk_usage(target).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        raise ModelError(f"converting {source} for OpenVINO failed: {error}") from None
+
+
+def _why_not_whole(folder: Path) -> str | None:
+    """What a converted folder lacks, in a sentence without its stop; None if nothing."""
+    try:
+        for part in PARTS:
+            graph, constants = (folder / f"openvino_{part}.{ending}" for ending in ("xml", "bin"))
+            text = graph.read_bytes()
+            if not text.rstrip().endswith(b"</net>"):
+                return f"{graph.name} breaks off"
+            ends = [int(offset) + int(size) for offset, size in CONSTANT.findall(text)]
+            if constants.stat().st_size < max(ends, default=0):
+                return f"{constants.name} breaks off"
+        json.loads((folder / "config.json").read_bytes())
+    except OSError as error:
+        return f"{error.filename or folder}: {error.strerror or error}"
+    except ValueError as error:
+        return f"config.json is damaged: {error}"
+    return None
 
 
 def _convert(source: Path, target: Path, dtype: str) -> None:

@@ -145,7 +145,7 @@ class OpenVinoPool:
             config.top_p = asked.top_p
             if asked.top_k:
                 config.top_k = asked.top_k
-            config.rng_seed = asked.seed + index
+            config.rng_seed = (asked.seed + index) % 2**63
         return config
 
 

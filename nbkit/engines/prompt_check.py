@@ -5,10 +5,12 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.models import LoadedModel
-from nbkit.records.request import Conversation, Request, shorten
+from nbkit.records.request import Conversation, Request
 from nbkit.records.settings import Settings
+
+USUAL_PADDING = Settings().pad_to_multiple_of
 
 SPARE_TOKENS = 8
 """Special tokens that a tokenizer may add to a text."""
@@ -33,14 +35,15 @@ def encoded(requests: Sequence[Request], loaded: LoadedModel, settings: Settings
         if max(own) >= vocabulary:
             name = loaded.tokenizer.convert_ids_to_tokens(max(own))
             raise InputError(
-                f"prompt {request.index} has the token {max(own)} ({name!r}), and the model knows {vocabulary} "
-                "tokens only: its tokenizer was given more than its embedding has. Leave that token out."
+                f"prompt {request.index} has the token {max(own)} ({shorten(name)}), and the model knows "
+                f"{vocabulary} tokens only: its tokenizer was given more than its embedding has. "
+                "Leave that token out."
             )
     return ids
 
 
 def check_prompts_fit(requests: Sequence[Request], loaded: LoadedModel, settings: Settings) -> None:
-    """Refuse, before any work, a prompt that becomes no tokens or more than the model's context takes.
+    """Refuse, before any work, a prompt that becomes no tokens, or lengths that the model's context does not take.
 
     Raises
     ------
@@ -52,6 +55,11 @@ def check_prompts_fit(requests: Sequence[Request], loaded: LoadedModel, settings
         raise InputError(
             f"max_new_tokens={settings.max_new_tokens} leaves no room for a prompt: "
             f"the model's context is {limit} tokens, prompt and output together."
+        )
+    if limit is not None and settings.engine_spec.batches and settings.pad_to_multiple_of > max(limit, USUAL_PADDING):
+        raise InputError(
+            f"pad_to_multiple_of={settings.pad_to_multiple_of} is more than the model's context of {limit} tokens: "
+            f"every prompt would be padded beyond it. {USUAL_PADDING} is usual."
         )
     for request in requests:
         if _is_surely_text(request, loaded) and _most_positions(request, settings) <= (limit or float("inf")):

@@ -13,6 +13,9 @@ from nbkit.engines.generation_rules import GenerationRules
 from nbkit.models import LoadedModel
 from nbkit.records.settings import Settings
 
+LEAST_TEMPERATURE = 1e-6
+"""Below it the likeliest token is drawn in any case, and logits would grow beyond what float32 holds."""
+
 NUCLEUS = 1024
 """So many likeliest tokens nearly always hold top_p; finding them is many times faster than sorting a vocabulary."""
 
@@ -99,7 +102,7 @@ class Sampler:
         uniform = torch.tensor(
             [self._draws(own.index)[len(own.tokens) + ahead] for own in sequences], device=logits.device
         )
-        scaled = logits.float() / self._settings.temperature
+        scaled = logits.float() / max(self._settings.temperature, LEAST_TEMPERATURE)
         if self._settings.top_k == 0 and self._settings.top_p == 1:
             return _inverse(scaled.softmax(-1), uniform)
         values, tokens = self._likeliest(scaled)

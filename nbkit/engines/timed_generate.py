@@ -23,6 +23,9 @@ from nbkit.records import BatchRecord, OutOfMemory, Output
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
 
+MUCH_PADDING = 64
+"""Tokens: no device computes faster for a larger multiple."""
+
 MOST_PREPARED = 32
 """Shapes that are prepared before a run: one with many more takes long beside them."""
 
@@ -106,6 +109,12 @@ class TimedGenerateEngine:
         ordered = sorted(requests, key=lambda request: lengths[request.index])
         return [list(alike) for _, alike in groupby(ordered, key=lambda request: lengths[request.index])]
 
+    @property
+    def _less_padding(self) -> str:
+        """What to ask for where prompts are padded to many times their length."""
+        is_much = self._pads and self._settings.pad_to_multiple_of > MUCH_PADDING
+        return f"less padding (pad_to_multiple_of={self._settings.pad_to_multiple_of}), " if is_much else ""
+
     def _encoded(self, requests: Sequence[Request]) -> list[list[int]]:
         return encoded(requests, self._loaded, self._settings)
 
@@ -120,7 +129,7 @@ class TimedGenerateEngine:
             if len(requests) == 1 and not had_spare:
                 raise InputError(
                     f"prompt {requests[0].index} does not fit into the memory of {watch.device} even alone: {error}. "
-                    "Ask for fewer new tokens, a smaller dtype or a smaller model."
+                    f"Ask for {self._less_padding}fewer new tokens, a smaller dtype or a smaller model."
                 ) from None
         free_memory()
         if had_spare:

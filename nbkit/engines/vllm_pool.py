@@ -132,7 +132,7 @@ class VllmPool:
             temperature=asked.temperature,
             top_p=asked.top_p,
             top_k=asked.top_k,
-            seed=asked.seed + index,
+            seed=(asked.seed + index) % 2**63,
             stop=list(asked.stop),
             # vLLM looks for stop strings in the text, and needs the text for nothing else here.
             detokenize=bool(asked.stop),

@@ -1,1 +1,1 @@
-"""Files: whole-file writing, the cache, and what the system's own files tell of cores and memory."""
+"""Files: whole-file writing, the cache, processes that build, and what the system's own files tell."""

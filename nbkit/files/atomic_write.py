@@ -7,7 +7,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, file_name, shorten
 
 
 def check_writable(path: str | Path) -> Path:
@@ -18,15 +18,36 @@ def check_writable(path: str | Path) -> Path:
     InputError
         The folder cannot be made or written, or the path is a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it.")
+    path = path_of(path)
     try:
+        # Raises where the name is too long.
+        if path.is_dir():
+            raise InputError(f"{file_name(path)} is a folder; name a file in it.")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             return path
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; name another place.") from None
+        raise InputError(f"cannot write {file_name(path)}: {error.strerror or error}; name another place.") from None
+
+
+def path_of(path: str | Path) -> Path:
+    """A path, if a file can have such a name.
+
+    Raises
+    ------
+    InputError
+        It is no text, or holds a character that no file's name can have.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"a file's name must be text or a Path, not {shorten(path)}.")
+    try:
+        if b"\0" not in os.fsencode(path):
+            return Path(path)
+    except UnicodeEncodeError:
+        pass
+    raise InputError(
+        f"{file_name(path)} holds characters that no file's name can have (a null character or a lone surrogate)."
+    )
 
 
 def write_atomically(path: str | Path, text: str) -> Path:
@@ -39,7 +60,7 @@ def write_atomically(path: str | Path, text: str) -> Path:
     """
     path = check_writable(path)
     # Beside the target: a rename is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    partial = path.with_name(f".nbkit-{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -47,10 +68,11 @@ def write_atomically(path: str | Path, text: str) -> Path:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}.") from None
+        raise InputError(f"cannot write {file_name(path)}: {error.strerror or error}.") from None
     except UnicodeEncodeError as error:
         raise InputError(
-            f"cannot write {path}: character {error.start} of its content is no text (a lone surrogate); remove it."
+            f"cannot write {file_name(path)}: character {error.start} of its content is no text (a "
+            "lone surrogate); remove it."
         ) from None
     finally:
         partial.unlink(missing_ok=True)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, file_name, first_line
+from nbkit.files.atomic_write import path_of
 
 
 def read_json(path: str | Path, what: str) -> Any:
@@ -24,9 +25,10 @@ def read_json(path: str | Path, what: str) -> Any:
     InputError
         The file cannot be read, or holds no JSON.
     """
+    path = path_of(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
+        raise InputError(f"cannot read {file_name(path)}: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, brackets too deep
-        raise InputError(f"{path} holds no {what}: {error}.") from None
+        raise InputError(f"{file_name(path)} holds no {what}: {first_line(error)}.") from None

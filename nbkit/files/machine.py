@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 
 YES, NO = ("1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off", "")
 """What accelerate takes for yes and no in the environment; to it, a blank is an error."""
@@ -44,7 +44,7 @@ def uses_cpu() -> bool:
     if value in YES or value in NO:
         return value in YES
     raise InputError(
-        f"ACCELERATE_USE_CPU={os.environ['ACCELERATE_USE_CPU']!r} in the environment is neither a yes "
+        f"ACCELERATE_USE_CPU={shorten(os.environ['ACCELERATE_USE_CPU'])} in the environment is neither a yes "
         f"({', '.join(YES)}) nor a no ({', '.join(filter(None, NO))})."
     )
 
@@ -70,7 +70,7 @@ def threads_asked() -> int | None:
         return None
     numbers = re.fullmatch(r"\s*\+?([0-9]{1,18})\s*(,\s*\+?[0-9]+\s*)*", value, re.ASCII)
     if numbers is None or not 1 <= int(numbers[1]) <= MOST_THREADS:
-        raise InputError(f"OMP_NUM_THREADS={value!r} in the environment is no number of threads.")
+        raise InputError(f"OMP_NUM_THREADS={shorten(value)} in the environment is no number of threads.")
     return int(numbers[1])
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.records.run import Run
 from nbkit.records.settings import Settings
 from nbkit.runtime.job import Job
-from nbkit.runtime.pool import Pool, Ranks, check_rank_numbers
+from nbkit.runtime.pool import MOST_RANKS, Pool, Ranks, check_rank_numbers
 
 if TYPE_CHECKING:
     from nbkit.inference.hello import HelloGather
@@ -96,7 +96,9 @@ class InferenceRanks(Ranks):
         if count is None:
             return self.numbers
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise InputError(f"ranks must be a whole number of at least 1, not {count!r}.")
+            raise InputError(f"ranks must be a whole number of at least 1, not {shorten(count)}.")
+        if count > MOST_RANKS:
+            raise InputError(f"ranks must be at most {MOST_RANKS:,}, not {shorten(count)}.")
         if self.numbers is None:
             return tuple(range(count))
         if count > len(self.numbers):

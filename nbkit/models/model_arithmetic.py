@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.models.memory import item_bytes, kv_bytes_per_position
 
 
@@ -48,8 +48,8 @@ class ModelShape:
         for key in ("num_local_experts", "num_experts", "n_routed_experts"):
             if config.get(key):
                 raise InputError(
-                    f"the config has {key}={config[key]!r}: a mixture of experts reads other weights for each token, "
-                    "which the roofline does not know; take a dense model."
+                    f"the config has {key}={shorten(config[key])}: a mixture of experts reads other weights for "
+                    "each token, which the roofline does not know; take a dense model."
                 )
         heads, hidden_size = _size(config, "num_attention_heads"), _size(config, "hidden_size")
         return cls(
@@ -132,5 +132,5 @@ def _size(config: Mapping[str, Any], key: str, default: int | None = None) -> in
             f"the config has no {key}: it is not that of a Llama-like decoder, the only kind whose roofline is known."
         )
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{key} in the config must be a whole number of at least 1, not {value!r}.")
+        raise InputError(f"{key} in the config must be a whole number of at least 1, not {shorten(value)}.")
     return value

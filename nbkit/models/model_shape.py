@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nbkit.errors import InputError, ModelError
+from nbkit.errors import InputError, ModelError, shorten
 from nbkit.models import check_name, local_folder
 from nbkit.models.model_arithmetic import ModelShape
 from nbkit.models.weights_size import read_header, weight_files
@@ -34,12 +34,12 @@ def model_shape(name: str) -> ModelShape:
     check_name(name)
     folder = local_folder(name)
     if folder is None:
-        raise ModelError(f"model {name!r} is not on this machine yet; generate with it once, then ask again.")
+        raise ModelError(f"model {shorten(name)} is not on this machine yet; generate with it once, then ask again.")
     try:
         shape = ModelShape.from_config(_read_config(folder))
         _check_parameters(shape, folder)
     except InputError as error:
-        raise InputError(f"model {name!r}: {error}") from None
+        raise InputError(f"model {shorten(name)}: {error}") from None
     return shape
 
 

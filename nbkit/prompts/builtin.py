@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 
 FIRST_LINES = (
     "The King is dead. Long live the Queen.",
@@ -37,6 +37,8 @@ WORDS = (
 # fmt: on
 LOGNORMAL_SIGMA = 0.8
 LONGEST_IN_MEANS = 20
+MOST = 10_000_000
+"""Prompts that one list may hold, and words of one."""
 
 
 def first_lines(n: int = 100) -> list[str]:
@@ -45,7 +47,7 @@ def first_lines(n: int = 100) -> list[str]:
     Raises
     ------
     InputError
-        ``n`` is not a whole number of at least 1.
+        ``n`` is not a whole number of 1 to ten million.
     """
     _check_at_least_1("the number of prompts", n)
     return [FIRST_LINES[i % len(FIRST_LINES)] for i in range(n)]
@@ -73,7 +75,7 @@ def synthetic_prompts(n: int, mean_words: int = 20, distribution: str = "lognorm
     Raises
     ------
     InputError
-        A number is not a whole number (of at least 1, but for the seed), or there is no such distribution.
+        A number is not a whole number (of 1 to ten million, but for the seed), or there is no such distribution.
 
     Notes
     -----
@@ -102,9 +104,11 @@ def _draw(n: int, mean: int, distribution: str, seed: int, mean_name: str) -> tu
     _check_at_least_1("the number of prompts", n)
     _check_at_least_1(mean_name, mean)
     if distribution not in LENGTH_DISTRIBUTIONS:
-        raise InputError(f"distribution must be one of {', '.join(LENGTH_DISTRIBUTIONS)}, not {distribution!r}.")
+        raise InputError(
+            f"distribution must be one of {', '.join(LENGTH_DISTRIBUTIONS)}, not {shorten(distribution)}."
+        )
     if not isinstance(seed, int) or isinstance(seed, bool):
-        raise InputError(f"seed must be a whole number, not {seed!r}.")
+        raise InputError(f"seed must be a whole number, not {shorten(seed)}.")
     dice = random.Random(seed)
     return [_draw_length(dice, mean, distribution) for _ in range(n)], dice
 
@@ -120,4 +124,6 @@ def _draw_length(dice: random.Random, mean: int, distribution: str) -> int:
 
 def _check_at_least_1(what: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{what} must be a whole number of at least 1, not {value!r}.")
+        raise InputError(f"{what} must be a whole number of at least 1, not {shorten(value)}.")
+    if value > MOST:
+        raise InputError(f"{what} must be at most {MOST:,}, not {shorten(value)}.")

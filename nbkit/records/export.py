@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nbkit.errors import InputError
-from nbkit.files.atomic_write import check_writable, write_atomically
+from nbkit.errors import InputError, file_name, shorten
+from nbkit.files.atomic_write import check_writable, path_of, write_atomically
 from nbkit.files.json_files import read_json
 from nbkit.records.run import Run
 
+CSV_TABLES = ("runs", "outputs")
 EXPORT_VERSION = 1
 """Of the file that holds several Runs; each Run in it has its own ``schema_version``."""
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet may take for the beginning of a formula (OWASP, 'CSV Injection')."""
+FORMULA_STARTS = "=+-@\N{MINUS SIGN}"
+"""What a spreadsheet may take for the beginning of a formula (OWASP, 'CSV Injection'), in whatever width."""
+UNSEEN = ("Cc", "Cf", "Zl", "Zp")
+"""Characters that show nothing, tabs and line breaks among them: some spreadsheets drop them and read on."""
 # Without it Excel takes UTF-8 for the system's own encoding; pandas and others skip it.
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -30,9 +34,9 @@ def export_csv(runs: Mapping[str, Run], path: str | Path) -> list[Path]:
     has a row a prompt: run, index, prompt, output, new_tokens, finish_reason.
 
     The texts come from people and models, and a spreadsheet runs a cell as a formula that
-    begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return (OWASP, 'CSV
-    Injection'). Such texts get a single quote ``'`` before them; ``export_json`` keeps
-    all texts as they are. The files are UTF-8 with a byte order mark, for Excel.
+    begins with ``=``, ``+``, ``-``, ``@``, one of them in full width, a tab, a line break or
+    another control character (OWASP, 'CSV Injection'). Such texts get a single quote ``'``
+    before them; ``export_json`` keeps all texts as they are. The files are UTF-8 with a byte order mark, for Excel.
 
     Parameters
     ----------
@@ -47,14 +51,18 @@ def export_csv(runs: Mapping[str, Run], path: str | Path) -> list[Path]:
     """
     _check_some(runs)
     path = check_writable(path)
-    tables = {
-        "runs": [_run_row(name, run) for name, run in runs.items()],
-        "outputs": [row for name, run in runs.items() for row in _output_rows(name, run)],
-    }
+    rows = (
+        [_run_row(name, run) for name, run in runs.items()],
+        [row for name, run in runs.items() for row in _output_rows(name, run)],
+    )
     return [
-        write_atomically(path.with_name(f"{path.stem}-{table}.csv"), _csv_text(rows))
-        for table, rows in tables.items()
+        write_atomically(csv_path(path, table), _csv_text(own)) for table, own in zip(CSV_TABLES, rows, strict=True)
     ]
+
+
+def csv_path(path: Path, table: str) -> Path:
+    """Where ``export_csv`` writes a table."""
+    return path.with_name(f"{path.stem}-{table}.csv")
 
 
 def export_json(runs: Mapping[str, Run], path: str | Path) -> Path:
@@ -79,18 +87,18 @@ def load_runs(path: str | Path) -> dict[str, Run]:
         The file cannot be read, or holds no Runs that this nbkit knows; the message says
         which Run is wrong.
     """
-    path = Path(path)
+    path = path_of(path)
     data = read_json(path, "saved Runs")
     if not isinstance(data, dict) or "runs" not in data:
-        return {path.stem: _run_of(path, data)}
+        return {path.stem: _run_of(file_name(path), data)}
     if data.get("schema_version") != EXPORT_VERSION:
         raise InputError(
-            f"{path} holds Runs in version {data.get('schema_version')!r}, not {EXPORT_VERSION}; "
+            f"{file_name(path)} holds Runs in version {shorten(data.get('schema_version'))}, not {EXPORT_VERSION}; "
             "a newer file needs a newer nbkit."
         )
     if not isinstance(data["runs"], dict) or not data["runs"]:
-        raise InputError(f"{path} holds no Runs; write it with nbkit.records.export.export_json.")
-    return {name: _run_of(f"{path}, Run {name!r}", each) for name, each in data["runs"].items()}
+        raise InputError(f"{file_name(path)} holds no Runs; write it with nbkit.records.export.export_json.")
+    return {name: _run_of(f"{file_name(path)}, Run {shorten(name)}", each) for name, each in data["runs"].items()}
 
 
 def _run_row(name: str, run: Run) -> dict[str, Any]:
@@ -115,7 +123,10 @@ def _csv_text(rows: list[dict[str, Any]]) -> str:
 
 
 def _without_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    if not isinstance(value, str) or not value:
+        return value
+    is_formula = unicodedata.normalize("NFKC", value[0]) in FORMULA_STARTS or unicodedata.category(value[0]) in UNSEEN
+    return f"'{value}" if is_formula else value
 
 
 def _check_some(runs: Mapping[str, Run]) -> None:
@@ -123,7 +134,7 @@ def _check_some(runs: Mapping[str, Run]) -> None:
         raise InputError("there are no Runs to export; give at least one, for example {'batched': run}.")
 
 
-def _run_of(where: str | Path, data: Any) -> Run:
+def _run_of(where: str, data: Any) -> Run:
     try:
         return Run.from_dict(data)
     except InputError as error:

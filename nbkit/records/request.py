@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, is_text, shorten, shorten_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ def _message(index: int, message: object) -> Message:
         raise InputError(f"message {index} is not a dict but {type(message).__name__}: {shorten(message)}; {wanted}.")
     for key in ("role", "content"):
         if not isinstance(message.get(key), str):
-            raise InputError(f"message {index} has no text under {key!r}: {shorten(dict(message))}; {wanted}.")
+            raise InputError(f"message {index} has no text under {shorten(key)}: {shorten(dict(message))}; {wanted}.")
     if others := set(message) - {"role", "content"}:
         raise InputError(
-            f"message {index} has {', '.join(map(repr, sorted(map(str, others))))} beside 'role' and 'content'; "
+            f"message {index} has {shorten_all(sorted(map(str, others)))} beside 'role' and 'content'; "
             "nbkit gives a model messages of text only."
         )
     return Message(message["role"], message["content"])
@@ -114,17 +114,9 @@ def _checked(index: int, prompt: object) -> str | Conversation:
         raise InputError(f"prompt {index} is not a string but {type(prompt).__name__}: {shorten(prompt)}.")
     if not prompt:
         raise InputError(f"prompt {index} is an empty string; remove it or give it text.")
-    try:
-        str(prompt).encode()
-    except UnicodeEncodeError:
+    if not is_text(str(prompt)):
         raise InputError(
             f"prompt {index} holds characters that are no text (a lone surrogate): {shorten(prompt)}; "
             "read its file as UTF-8."
-        ) from None
+        )
     return prompt
-
-
-def shorten(value: object, length: int = 60) -> str:
-    """A value as a message quotes it, in at most ``length`` characters."""
-    text = repr(value)
-    return text if len(text) <= length else text[: length - 3] + "..."

@@ -14,13 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, file_name, shorten
 from nbkit.files.atomic_write import write_atomically
 from nbkit.files.json_files import read_json
 from nbkit.records import BatchRecord, BatchTotals, Fallback, LoadSample, OutOfMemory, Output, RankRecord
 from nbkit.records.engine_spec import ENGINES, EngineSpec
 from nbkit.records.request import Conversation
-from nbkit.records.settings import ARTICLE, Settings
+from nbkit.records.run_checks import check_consistent, evenly_by_batch
+from nbkit.records.settings import ARTICLE, FIELDS, Settings
+from nbkit.records.stored import Damaged, record_of, value_of
 
 if TYPE_CHECKING:
     import pandas
@@ -288,7 +290,7 @@ class Run:
             return pandas.DataFrame([dataclasses.asdict(r) | self.time_parts(r.rank) for r in self.ranks])
         if of == "load":
             return pandas.DataFrame([dataclasses.asdict(s) for s in self.load_samples])
-        raise InputError(f"a Run has tables of outputs, batches, ranks and load, not of {of!r}.")
+        raise InputError(f"a Run has tables of outputs, batches, ranks and load, not of {shorten(of)}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The Run as plain dicts, lists, strings and numbers."""
@@ -305,33 +307,18 @@ class Run:
             The data are not a Run, or of a schema version this nbkit does not know.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if not isinstance(version, int) or version not in range(1, SCHEMA_VERSION + 1):
+        if type(version) is not int or version not in range(1, SCHEMA_VERSION + 1):
             raise InputError(
-                f"not a Run of schema version 1 to {SCHEMA_VERSION} (found {version!r}); "
+                f"not a Run of schema version 1 to {SCHEMA_VERSION} (found {shorten(version)}); "
                 "a newer file needs a newer nbkit, any other is no Run."
             )
-        fields = {key: value for key, value in data.items() if key != "schema_version"}
         try:
-            fields["settings"] = Settings(**(BEFORE_SCHEMA_4 if version < 4 else {}) | fields["settings"])
-            fields["batches"] = [BatchRecord(**{**b, "indices": tuple(b["indices"])}) for b in fields["batches"]]
-            fields["ranks"] = [RankRecord(**r) for r in fields["ranks"]]
-            fields["prompts"] = [p if isinstance(p, str) else Conversation.of(p) for p in fields["prompts"]]
-            if fields.get("fallback"):
-                told = fields["fallback"]
-                fields["fallback"] = Fallback(**{**told, "reasons": tuple(told["reasons"])})
-            fields["out_of_memory"] = [OutOfMemory(**o) for o in fields.get("out_of_memory", [])]
-            fields["load_samples"] = [LoadSample(**s) for s in fields.get("load_samples", [])]
-            if "prompt_tokens" not in fields:
-                fields["prompt_tokens"] = _evenly_by_batch(len(fields["prompts"]), fields["batches"])
-            run = cls(**fields)
-            in_order = (run.prompts, run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons)
-            lengths = {len(each) for each in in_order}
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f"the data of this Run are damaged: {error}.") from error
-        if len(lengths) != 1:
-            raise InputError(
-                "the data of this Run are damaged: its lists of prompts and outputs are not equally long."
-            )
+            run = _run_of(version, {key: value for key, value in data.items() if key != "schema_version"})
+            check_consistent(run)
+        except Damaged as error:
+            raise InputError(f"the data of this Run are damaged: {error}.") from None
+        except RecursionError:
+            raise InputError("the data of this Run are damaged: lists within lists, too deep to read.") from None
         return run
 
     def save(self, path: str | Path) -> Path:
@@ -357,14 +344,24 @@ class Run:
         try:
             return cls.from_dict(data)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+            raise InputError(f"{file_name(path)}: {error}") from None
 
 
-def _evenly_by_batch(prompts: int, batches: Sequence[BatchRecord]) -> list[int]:
-    """Tokens a prompt where a file tells only each batch's: shared out evenly, their sum kept."""
-    tokens = [0] * prompts
-    for batch in batches:
-        each, left_over = divmod(batch.prompt_tokens, len(batch.indices))
-        for number, index in enumerate(batch.indices):
-            tokens[index] = each + (number < left_over)
-    return tokens
+def _run_of(version: int, fields: dict[str, Any]) -> Run:
+    """The Run in a file of this schema version."""
+    settings = fields.get("settings")
+    if not isinstance(settings, dict):
+        raise Damaged(f"settings should be an object, not {shorten(settings)}")
+    if unknown := next((name for name in settings if name not in FIELDS), None):
+        raise Damaged(f"settings has no field {shorten(unknown)}")
+    try:
+        settings = Settings(**(BEFORE_SCHEMA_4 if version < 4 else {}) | settings)
+    except InputError as error:
+        raise Damaged(f"settings: {str(error).removesuffix('.')}") from None
+    if "prompt_tokens" not in fields:
+        prompts = value_of(list[str | Conversation], fields.get("prompts"), "prompts")
+        batches = value_of(list[BatchRecord], fields.get("batches"), "batches")
+        fields = {**fields, "prompt_tokens": evenly_by_batch(len(prompts), batches)}
+    # Settings have checked themselves.
+    stored = record_of(Run, {**fields, "settings": {}})
+    return dataclasses.replace(stored, settings=settings)

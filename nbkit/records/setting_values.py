@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, is_text, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,10 @@ class Name:
     def checked(self, field: str, value: object) -> object:
         if not isinstance(value, str) or not value.strip():
             raise InputError(
-                f"{field} must be a short name, a hub id or a folder, not {value!r}; try {field}={self.example!r}."
+                f"{field} must be a short name, a hub id or a folder, not {shorten(value)}; "
+                f"try {field}={self.example!r}."
             )
+        _check_is_text(field, value)
         return value
 
     def read(self, option: str, text: str) -> object:
@@ -31,8 +33,8 @@ class Choice:
     names: tuple[str, ...]
 
     def checked(self, field: str, value: object) -> object:
-        if value not in self.names:
-            raise InputError(f"{field} must be one of {', '.join(self.names)}, not {value!r}.")
+        if not isinstance(value, str) or value not in self.names:
+            raise InputError(f"{field} must be one of {', '.join(self.names)}, not {shorten(value)}.")
         return value
 
     def read(self, option: str, text: str) -> object:
@@ -50,9 +52,13 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole number of at least ``least``; ``slider_to`` is where a slider ends, without one it is typed."""
+    """A whole number from ``least`` to ``most``; ``slider_to`` is where a slider ends, without one it is typed.
+
+    ``most`` is beyond all that makes sense, and keeps a slip of the finger from hours of work or all of the memory.
+    """
 
     least: int
+    most: int
     slider_to: int | None = None
     word: Word | None = None
 
@@ -64,10 +70,12 @@ class Whole:
             either = f" or {_quoted(self.word.value)}" if self.word else ""
             kind = type(value).__name__
             raise InputError(
-                f"{field} must be a whole number of at least {self.least}{either}, not {value!r} ({kind})."
+                f"{field} must be a whole number of at least {self.least}{either}, not {shorten(value)} ({kind})."
             )
         if value < self.least:
-            raise InputError(f"{field} must be at least {self.least}, not {value}.")
+            raise InputError(f"{field} must be at least {self.least}, not {shorten(value)}.")
+        if value > self.most:
+            raise InputError(f"{field} must be at most {self.most:,}, not {shorten(value)}.")
         return value
 
     def read(self, option: str, text: str) -> object:
@@ -78,7 +86,7 @@ class Whole:
         except ValueError:
             either = f"{self.word.name} or " if self.word else ""
             raise InputError(
-                f"{option} takes {either}a whole number of at least {self.least}, not {text!r}."
+                f"{option} takes {either}a whole number of at least {self.least}, not {shorten(text)}."
             ) from None
 
 
@@ -95,7 +103,7 @@ class Number:
         if not (isinstance(value, int | float) and not isinstance(value, bool) and self._holds(value)):
             low, high = f"{self.low:g}", f"{self.high:g}"
             bounds = f"above {low} and at most {high}" if self.is_open else f"{low} to {high}"
-            raise InputError(f"{field} must be a number, {bounds}, not {value!r}.")
+            raise InputError(f"{field} must be a number, {bounds}, not {shorten(value)}.")
         return value
 
     def _holds(self, value: float) -> bool:
@@ -105,7 +113,7 @@ class Number:
         try:
             return float(text)
         except ValueError:
-            raise InputError(f"{option} takes a number, not {text!r}.") from None
+            raise InputError(f"{option} takes a number, not {shorten(text)}.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +122,12 @@ class Flag:
 
     def checked(self, field: str, value: object) -> object:
         if not isinstance(value, bool):
-            raise InputError(f"{field} must be True or False, not {value!r}.")
+            raise InputError(f"{field} must be True or False, not {shorten(value)}.")
         return value
 
     def read(self, option: str, text: str) -> object:
         if text not in ("yes", "no"):
-            raise InputError(f"{option} takes yes or no, not {text!r}.")
+            raise InputError(f"{option} takes yes or no, not {shorten(text)}.")
         return text == "yes"
 
 
@@ -129,9 +137,11 @@ class Texts:
 
     def checked(self, field: str, value: object) -> object:
         if isinstance(value, str):
-            raise InputError(f"{field} must be a list of strings, not one string; write {field}=[{value!r}].")
+            raise InputError(f"{field} must be a list of strings, not one string; write {field}=[{shorten(value)}].")
         if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
-            raise InputError(f"{field} must be a list of strings that are not empty, not {value!r}.")
+            raise InputError(f"{field} must be a list of strings that are not empty, not {shorten(value)}.")
+        for text in value:
+            _check_is_text(field, text)
         return tuple(value)
 
     def read(self, option: str, text: str) -> object:
@@ -140,6 +150,11 @@ class Texts:
 
 Values = Name | Choice | Whole | Number | Flag | Texts
 """What a field may be: ``checked`` gives the value or an InputError, ``read`` what a command line's text means."""
+
+
+def _check_is_text(field: str, value: str) -> None:
+    if not is_text(value):
+        raise InputError(f"{field} holds characters that are no text (a lone surrogate): {shorten(value)}.")
 
 
 def _quoted(value: str | None) -> str:

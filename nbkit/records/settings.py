@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten, shorten_all
 from nbkit.records.engine_spec import ENGINES, EngineSpec
 from nbkit.records.setting_fields import (
     INFO,
@@ -30,6 +30,15 @@ SPLITS = ("static", "dynamic")
 ORDERS = ("as_given", "by_length")
 SPECIAL_TOKENS = ("auto", "add", "none")
 DEFAULT_MODEL = "smollm2-135m"
+
+MOST_TOKENS = 100_000_000
+"""Of one text, and of a vocabulary: ten times the longest context that a model has."""
+
+MOST_BATCH_SIZE = 1_000_000
+MOST_BUDGET = 10**12
+MOST_PADDING = 65_536
+MOST_SEED = 2**63 - 1
+"""The seeds that every engine takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +127,7 @@ class Settings:
     )
     batch_size: int | str = setting(
         AUTO,
-        Whole(1, slider_to=128, word=Word(AUTO, AUTO, "as many as fit")),
+        Whole(1, MOST_BATCH_SIZE, slider_to=128, word=Word(AUTO, AUTO, "as many as fit")),
         label="batch size",
         help="Prompts side by side on a worker",
         is_usual=True,
@@ -126,7 +135,7 @@ class Settings:
     )
     max_new_tokens: int = setting(
         100,
-        Whole(1, slider_to=400),
+        Whole(1, MOST_TOKENS, slider_to=400),
         label="new tokens",
         help="Tokens, at most, for one prompt",
         unit="tokens",
@@ -171,9 +180,13 @@ class Settings:
         why_not=without_draws,
     )
     top_k: int = setting(
-        0, Whole(0), label="top-k", help="Draw from so many likeliest; 0: from all", why_not=without_draws
+        0,
+        Whole(0, MOST_TOKENS),
+        label="top-k",
+        help="Draw from so many likeliest; 0: from all",
+        why_not=without_draws,
     )
-    seed: int = setting(0, Whole(0), label="seed", help="Of the draws", why_not=without_draws)
+    seed: int = setting(0, Whole(0, MOST_SEED), label="seed", help="Of the draws", why_not=without_draws)
     quantization: str = setting(
         "none",
         Choice(QUANTIZATIONS),
@@ -184,7 +197,7 @@ class Settings:
     )
     token_budget: int | None = setting(
         None,
-        Whole(2, word=Word("none", None, "no limit")),
+        Whole(2, MOST_BUDGET, word=Word("none", None, "no limit")),
         label="token budget",
         help="Tokens side by side on a worker",
         unit="tokens",
@@ -199,7 +212,7 @@ class Settings:
     )
     pad_to_multiple_of: int = setting(
         8,
-        Whole(1, slider_to=64),
+        Whole(1, MOST_PADDING, slider_to=64),
         label="pad to",
         help="Tokens: padded to a multiple of this",
         unit="tokens",
@@ -232,7 +245,7 @@ class Settings:
         Texts(),
         label="stop",
         help="An output ends before these strings",
-        said=lambda texts: f"stop at {', '.join(map(repr, texts))}" if texts else "no stop strings",
+        said=lambda texts: f"stop at {shorten_all(texts)}" if texts else "no stop strings",
     )
 
     def __post_init__(self) -> None:
@@ -274,9 +287,11 @@ class Settings:
         InputError
             A name in ``changes`` is no field, or a value cannot be used.
         """
+        if settings is not None and not isinstance(settings, Settings):
+            raise InputError(f"settings must be Settings, not {shorten(settings)}; write Settings(batch_size=16).")
         for name in changes:
             if name not in FIELDS:
-                raise InputError(f"there is no setting {name!r}; the settings are {', '.join(FIELDS)}.")
+                raise InputError(f"there is no setting {shorten(name)}; the settings are {', '.join(FIELDS)}.")
         return dataclasses.replace(settings if settings is not None else cls(), **changes)
 
 

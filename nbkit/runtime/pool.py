@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
-from nbkit.errors import InputError, WorkersError
+from nbkit.errors import InputError, WorkersError, shorten
 from nbkit.runtime import wire
 from nbkit.runtime.assignment import Assignment, chosen_ranks
 from nbkit.runtime.event_loop import EventLoop
@@ -18,6 +18,9 @@ from nbkit.runtime.pickling import dump
 from nbkit.runtime.scheduler import CLOSED, Scheduler
 from nbkit.runtime.surroundings.module_journal import module_journal
 from nbkit.runtime.surroundings.surroundings import surroundings_here
+
+MOST_RANKS = 100_000
+"""Beyond all that make sense, and few enough to count."""
 
 
 class Ranks:
@@ -252,7 +255,9 @@ def check_rank_numbers(ranks: tuple[Any, ...]) -> tuple[int, ...]:
     """
     for rank in ranks:
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
-            raise InputError(f"a rank's number is a whole number of at least 0, not {rank!r}.")
+            raise InputError(f"a rank's number is a whole number of at least 0, not {shorten(rank)}.")
+        if rank >= MOST_RANKS:
+            raise InputError(f"a rank's number is below {MOST_RANKS:,}, not {shorten(rank)}.")
     if not ranks:
         raise InputError("name at least one rank, for example workers.on(0).")
     return tuple(sorted(set(ranks)))
@@ -298,5 +303,7 @@ def _check_count(n: int | None) -> int:
     if n is None:
         return 0
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise InputError(f"the number of workers must be a whole number of at least 1, not {n!r}.")
+        raise InputError(f"the number of workers must be a whole number of at least 1, not {shorten(n)}.")
+    if n > MOST_RANKS:
+        raise InputError(f"the number of workers must be at most {MOST_RANKS:,}, not {shorten(n)}.")
     return n

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # nbkit: explore
 #
-# `make app` serves this notebook as a web page, without its code. Every visitor has workers of their own, which end
-# when the page is closed.
+# `make app` serves this notebook as a web page, without its code, at an address with a token. Every visitor has workers of
+# their own, which end when the page is closed, and saves files in the folder `results` beside this notebook.
 
 # %%
 import nbkit

@@ -11,7 +11,11 @@ from nbkit.errors import InputError
 from nbkit.records.export import export_csv, export_json, load_runs
 from nbkit.records.run import SCHEMA_VERSION, Run
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"]
+FORMULAS = [
+    *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\r\n=1"),
+    *(f"{unseen}=1" for unseen in "\x0b\x85\u2028\u200b\u202e\ufeff"),
+    *(f"{start}1" for start in "\uff1d\uff0b\uff0d\uff20\ufe63\u2212"),
+]
 HARMLESS = ["1=1", " =1", "a;=1", 'he said "=1"', "two\nlines, é🙂 שלום", ""]
 
 

@@ -103,6 +103,77 @@ def test_a_failing_build_leaves_nothing(cache, monkeypatch):
     assert not [path for path in cache.iterdir() if path.is_dir()]
 
 
+def cut(file, to_bytes):
+    with file.open("r+b") as opened:
+        opened.truncate(to_bytes)
+
+
+DAMAGE = {
+    "no weights": lambda built: (built / "bfloat16" / "model.safetensors").unlink(),
+    "no config": lambda built: (built / "float32" / "config.json").unlink(),
+    "no tokenizer": lambda built: (built / "float32" / "tokenizer.json").unlink(),
+    "weights that break off": lambda built: cut(built / "float32" / "model.safetensors", 50_000),
+    "a header that breaks off": lambda built: cut(built / "float32" / "model.safetensors", 100),
+    "empty weights": lambda built: cut(built / "float32" / "model.safetensors", 0),
+    "a tokenizer that breaks off": lambda built: cut(built / "bfloat16" / "tokenizer.json", 1000),
+    "a config of zeros": lambda built: (built / "float32" / "config.json").write_bytes(bytes(500)),
+    "a file in one dtype only": lambda built: (built / "float32" / "generation_config.json").unlink(),
+    "one dtype only": lambda built: shutil.rmtree(built / "bfloat16"),
+    "a file in its place": lambda built: (shutil.rmtree(built), built.write_text("x")),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NBKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return models.locate("tiny-random", "float32").parent
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_built_folder_that_is_not_whole_is_built_anew(cache, whole, monkeypatch, damage):
+    built = cache / "tiny-random"
+    shutil.copytree(whole, built)
+    DAMAGE[damage](built)
+    assert models.local_folder("tiny-random") is None
+    # By a copy: that building brings a whole folder, other tests show.
+    monkeypatch.setitem(
+        embedded_models.BUILDERS, "tiny-random", lambda folder: shutil.copytree(whole, folder, dirs_exist_ok=True)
+    )
+    for dtype in ("float32", "bfloat16"):
+        assert models.load("tiny-random", dtype).context_length == 256
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == ["tiny-random"]
+
+
+@pytest.mark.model
+def test_what_was_built_without_its_weights_takes_no_name(cache, whole, monkeypatch):
+    def build(folder):
+        shutil.copytree(whole, folder, dirs_exist_ok=True)
+        DAMAGE["no weights"](folder)
+
+    monkeypatch.setitem(embedded_models.BUILDERS, "tiny-random", build)
+    with pytest.raises(ModelError, match=r"tiny-random is not whole: .*model\.safetensors: No such file"):
+        models.load("tiny-random")
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+@pytest.mark.ranks
+def test_a_disk_that_fills_while_building_is_a_sentence(cache):
+    # A limit on a file's size fails a write half way, as a full disk does; the program inherits it.
+    code = (
+        "import resource, sys; from nbkit import models\n"
+        "sys.dont_write_bytecode = True\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "models.locate('tiny-random', 'float32')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last_line = ran.stderr.strip().splitlines()[-1]
+    assert f"ModelError: cannot prepare model 'tiny-random' in {cache}: File too large. It needs" in last_line
+    assert "about 1 MB; make room or set NBKIT_CACHE" in last_line
+    assert not (cache / "tiny-random").exists()
+
+
 def test_too_little_room_is_said_before_the_work(cache, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(ModelError, match=r"less than 1 GB free.*NBKIT_CACHE"):
@@ -123,11 +194,16 @@ def test_a_missing_model_package_comes_with_its_install_line(cache, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "name", ["no-such-model", "a/b/c", "owner/na me", "/no/such/folder", "x" * 5000, "~no-such-user/model", "a\0b"]
+    "name",
+    [
+        *("no-such-model", "a/b/c", "owner/na me", "/no/such/folder", "~no-such-user/model"),
+        *("x" * 5000, "a/" + "x" * 500, "a\0b", "\ud800"),
+    ],
 )
 def test_a_name_that_is_no_model_names_what_there_is(name):
-    with pytest.raises(ModelError, match="smollm2-135m"):
+    with pytest.raises(ModelError, match=r"smollm2-135m|no text") as caught:
         models.check_name(name)
+    assert len(str(caught.value).encode()) < 400
 
 
 def test_a_folder_without_a_model_says_what_is_missing(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 
 import pytest
 import torch
@@ -108,3 +109,30 @@ def test_other_decoders(pool_of, tiny, tmp_path, kind):
 def test_a_model_that_would_convert_wrongly_is_refused(changes, said):
     config = type("Config", (), {"model_type": "mistral", **changes})()
     assert said in openvino_conversion.why_unfit(config)
+
+
+DAMAGE = {
+    "openvino_model.bin": 1000,
+    "openvino_model.xml": 5000,
+    "openvino_tokenizer.bin": 10,
+    "openvino_detokenizer.xml": 0,
+    "config.json": 30,
+}
+
+
+@pytest.mark.parametrize("name", list(DAMAGE))
+def test_a_converted_folder_that_breaks_off_is_converted_anew(pool_of, tiny, name):
+    folder = openvino_conversion.converted_folder(tiny)
+    whole = (folder / name).stat().st_size
+    with (folder / name).open("r+b") as file:
+        file.truncate(DAMAGE[name])
+    assert openvino_conversion._why_not_whole(folder)
+    assert openvino_conversion.converted_folder(tiny) == folder
+    assert (folder / name).stat().st_size == whole
+
+
+def test_a_disk_that_is_full_is_said_of_a_conversion(tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(ModelError, match=r"cannot convert .* in .*openvino: No space left.*NBKIT_CACHE"):
+        openvino_conversion.converted_folder(tiny)

@@ -144,3 +144,13 @@ def test_counting_before_a_run_knows_of_the_second_bos(tmp_path, with_tokenizer)
     assert token_lengths(str(tmp_path), ["ab", "<s>ab"], "add") == [3, 4]
     assert token_lengths(str(tmp_path), ["ab", "<s>ab"], "none") == [2, 3]
     assert token_lengths(str(tmp_path), ["ab", [{"role": "user", "content": "hi"}]]) is None
+
+
+@pytest.mark.parametrize("engine", ["batched", "compiled"])
+def test_padding_beyond_the_models_context_is_refused_before_any_work(tiny, engine):
+    check_prompts_fit([Request(0, "hello")], tiny, article(engine=engine, max_new_tokens=6, pad_to_multiple_of=256))
+    with pytest.raises(InputError, match=r"pad_to_multiple_of=257 is more than the model's context of 256 tokens"):
+        check_prompts_fit(
+            [Request(0, "hello")], tiny, article(engine=engine, max_new_tokens=6, pad_to_multiple_of=257)
+        )
+    check_prompts_fit([Request(0, "hello")], tiny, article(engine="simple", pad_to_multiple_of=257))

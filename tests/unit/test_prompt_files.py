@@ -319,3 +319,19 @@ def parquet_bytes(table: pa.Table) -> bytes:
     file = io.BytesIO()
     parquet.write_table(table, file)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["\x00.txt", "a\0b.jsonl", "\ud800.txt", None, 5, b"p.txt"])
+def test_what_no_file_can_be_named_is_an_input_error(name):
+    with pytest.raises(InputError, match="file's name") as caught:
+        read_prompts(name)
+    str(caught.value).encode()
+
+
+def test_a_long_name_is_shown_in_part():
+    with pytest.raises(InputError, match="cannot read the prompts in x") as caught:
+        read_prompts("x" * 100_000 + ".txt")
+    assert len(str(caught.value)) < 400
+    with pytest.raises(InputError, match="has no prompts") as caught:
+        parse_prompts("x" * 100_000 + ".txt", b"")
+    assert len(str(caught.value)) < 400

@@ -92,3 +92,16 @@ def test_synthetic_prompts_are_the_same_on_every_machine():
 def test_what_synthetic_prompts_are_asked_for_is_checked(arguments, message):
     with pytest.raises(InputError, match=message):
         synthetic_prompts(*arguments)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: first_lines(10**12),
+        lambda: synthetic_prompts(10**12),
+        lambda: synthetic_prompts(2, mean_words=10**12),
+    ],
+)
+def test_more_than_a_memory_holds_is_refused(make):
+    with pytest.raises(InputError, match="at most 10,000,000, not 1000000000000"):
+        make()

@@ -351,3 +351,20 @@ def test_what_is_no_text_is_refused_and_the_old_file_stays(tmp_path):
         write_atomically(path, "abc\ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("path", ["\0", "a/\0/b.json", "\ud800.json", None, 5])
+def test_what_no_file_can_be_named_is_an_input_error(path):
+    for use in (Run.load, check_writable, run(prompts=1).save):
+        with pytest.raises(InputError, match="file's name") as caught:
+            use(path)
+        str(caught.value).encode()
+
+
+def test_a_name_that_is_too_long_is_refused_before_work_starts(tmp_path):
+    with pytest.raises(InputError, match=r"cannot write .*File name too long; name another place") as caught:
+        check_writable(tmp_path / ("x" * 100_000))
+    assert len(str(caught.value)) < 500
+    # As long as the system allows.
+    longest = tmp_path / ("x" * 250 + ".json")
+    assert Run.load(run(prompts=1).save(longest)) == run(prompts=1)

@@ -38,6 +38,12 @@ def test_greedy_takes_the_likeliest():
     assert sampler(temperature=0.0).choose(logits, rows((0, 0), (1, 0))).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-10])
+@pytest.mark.parametrize("others", [{}, {"top_k": 2}, {"top_p": 0.5}])
+def test_next_to_no_temperature_is_as_good_as_greedy(temperature, others):
+    assert draws(sampler(temperature=temperature, **others), [0.1, 30.0, -40.0, 29.9], 20).tolist() == [0, 1, 0, 0]
+
+
 def test_a_step_ahead_of_what_was_read_draws_what_the_next_step_would():
     logits = torch.zeros(1, 1000)
     ahead = sampler(seed=5).choose(logits, rows((2, 3)), ahead=1)

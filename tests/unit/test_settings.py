@@ -178,3 +178,58 @@ def test_a_command_lines_text_is_read(name, text, value):
 def test_a_text_that_is_no_value_says_what_would_be(name, message):
     with pytest.raises(InputError, match=message):
         FIELDS[name].values.read("--option", "x")
+
+
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [
+        ("batch_size", 10**6),
+        ("max_new_tokens", 10**8),
+        ("token_budget", 10**12),
+        ("top_k", 10**8),
+        ("seed", 2**63 - 1),
+        ("pad_to_multiple_of", 65_536),
+    ],
+)
+def test_a_number_beyond_all_sense_is_refused_before_any_work(field, most):
+    assert getattr(Settings(**{field: most}), field) == most
+    for beyond in (most + 1, 10**30, 10**5000):
+        with pytest.raises(InputError, match=f"{field} must be at most {most:,}, not ") as caught:
+            Settings(**{field: beyond})
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\udcff", "a\udfffb"])
+@pytest.mark.parametrize("field", ["model", "engine", "dtype", "stop", "quantization", "special_tokens"])
+def test_half_a_character_is_no_text(field, text):
+    with pytest.raises(InputError, match=field) as caught:
+        Settings(**{field: [text] if field == "stop" else text})
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 100_000, ["x" * 100_000, ""], 10**5000, {"x" * 100_000: 1}, b"x" * 100_000],
+    ids=["text", "list", "number", "dict", "bytes"],
+)
+def test_a_long_value_is_quoted_in_part(name, value):
+    if name == "model" and isinstance(value, str):
+        return  # refused where it is looked for
+    with pytest.raises(InputError, match=name) as caught:
+        Settings(**{name: value})
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["batch_size", "token_budget", "top_p", "ignore_eos"])
+def test_a_long_text_that_is_no_value_is_quoted_in_part(name):
+    with pytest.raises(InputError) as caught:
+        FIELDS[name].values.read("--option", "x" * 100_000)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("settings", ["x", 5, {"batch_size": 3}, ["x" * 100_000]])
+def test_what_are_no_settings_is_said(settings):
+    with pytest.raises(InputError, match="settings must be Settings, not ") as caught:
+        Settings.of(settings, batch_size=4)
+    assert len(str(caught.value)) < 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,13 +11,13 @@ import typer
 from nbkit.app.cli.options import SettingOptions, WorkersOption
 from nbkit.app.cli.progress import watch
 from nbkit.app.cli.run_table import print_notes, print_table
-from nbkit.app.cli.terminal import console
-from nbkit.errors import InputError, JobCancelled, NbkitError
-from nbkit.files.atomic_write import check_writable, write_atomically
+from nbkit.app.cli.saved_outputs import kept_outputs, save_somewhere
+from nbkit.app.cli.saved_outputs import save as save
+from nbkit.app.cli.terminal import EXIT_FAILED
+from nbkit.errors import InputError, JobCancelled, NbkitError, file_name, shorten
+from nbkit.files.atomic_write import check_writable
 from nbkit.inference.workers import Workers
 from nbkit.prompts.files import read_prompts
-from nbkit.records.request import Conversation
-from nbkit.records.run import Run
 from nbkit.records.settings import FIELDS, Settings
 
 OUT_ENDINGS = (".json", ".jsonl")
@@ -35,41 +35,33 @@ def generate(
         typer.Option("--column", help="The column, or key, with the prompts, where it is not plain."),
     ] = None,
     workers: WorkersOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace --out even where it holds more outputs than this run, or others.")
+    ] = False,
     **asked: Any,
 ) -> None:
     """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too."""
     settings = Settings(**OPTIONS.read(asked))
     listed = read_prompts(prompts, column)
     if out.suffix not in OUT_ENDINGS:
-        raise InputError(f"--out must end in {' or '.join(OUT_ENDINGS)}, not {str(out)!r}.")
+        raise InputError(f"--out must end in {' or '.join(OUT_ENDINGS)}, not {shorten(str(out))}.")
     check_writable(out)
+    kept = 0 if force else kept_outputs(out)
+    if kept > len(listed):
+        raise InputError(
+            f"{file_name(out)} holds {kept:,} outputs, and this run brings {len(listed):,} at most: name another "
+            "file, or replace it by --force."
+        )
     with Workers(workers) as live:
         job = live.submit_generate(listed, settings)
         try:
             run = watch(job, settings, len(listed))
         except (JobCancelled, NbkitError):
-            _save_finished(job.partial(), out)
+            partial = job.partial()
+            if partial.finished_prompts:
+                save_somewhere(partial, out, force)
             raise
-    save(run, out)
     print_table({settings.engine: run})
     print_notes({settings.engine: run})
-    console.print(f"saved {out}", soft_wrap=True)
-
-
-def save(run: Run, out: Path) -> None:
-    """Write a run's finished outputs, a line each, or the whole run, as the file's ending asks."""
-    if out.suffix == ".json":
-        run.save(out)
-        return
-    rows = run.table("outputs").to_dict("records")
-    for row, prompt in zip(rows, run.prompts, strict=True):
-        row["prompt"] = prompt.to_list() if isinstance(prompt, Conversation) else prompt
-    finished = [{"index": i, **row} for i, row in enumerate(rows) if run.outputs[i] is not None]
-    write_atomically(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in finished))
-
-
-def _save_finished(partial: Run, out: Path) -> None:
-    """Keep the finished outputs of a run that was stopped or has failed."""
-    if partial.finished_prompts:
-        save(partial, out)
-        console.print(f"saved {partial.finished_prompts} of {len(partial.prompts)} outputs in {out}", soft_wrap=True)
+    if not save_somewhere(run, out, force):
+        sys.exit(EXIT_FAILED)

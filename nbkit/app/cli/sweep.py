@@ -12,7 +12,7 @@ from nbkit.app.cli.options import SettingOptions
 from nbkit.app.cli.progress import STARTING
 from nbkit.app.cli.sweep_table import print_sweep, watch_sweep
 from nbkit.app.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, has_figures
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.files.atomic_write import check_writable
 from nbkit.inference.workers import Workers
 from nbkit.measure.sweep import Grid, Sweep, SweepRunner, resume_or_begin, whole_numbers
@@ -57,7 +57,7 @@ def sweep(
     listed = _prompts(prompts, column)
     report = check_writable(out).with_suffix(".html")
     if report == out:
-        raise InputError(f"--out names the file of the measurements, not {str(out)!r}: the report goes there.")
+        raise InputError(f"--out names the file of the measurements, not {shorten(str(out))}: the report goes there.")
     measured = resume_or_begin(out, grid, listed)
     if measured.measurements:
         begins = f"{out} is complete" if measured.is_complete else f"going on with {out}"

@@ -7,7 +7,7 @@ import statistics
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.measure.device_speed import kept
 from nbkit.measure.device_speed.on_rank import Kind, RankSetup, matmul_flops, rate_on_rank, setup_on_rank
 from nbkit.measure.device_speed.speed import DeviceSpeed
@@ -53,7 +53,7 @@ def measure(workers: Workers, dtype: str = "auto", ranks: int | None = None, ref
     multiplied faster and as exactly. Each is the best of groups of repeats.
     """
     if dtype not in ("auto", *ITEM_BYTES):
-        raise InputError(f"dtype must be one of auto, {', '.join(ITEM_BYTES)}, not {dtype!r}.")
+        raise InputError(f"dtype must be one of auto, {', '.join(ITEM_BYTES)}, not {shorten(dtype)}.")
     count = _check_ranks(ranks, workers.world_size)
     measuring = workers.on(*range(count))
     setups = measuring.run(setup_on_rank, dtype)
@@ -80,7 +80,7 @@ def _check_ranks(ranks: int | None, world_size: int) -> int:
         return world_size
     if not isinstance(ranks, int) or isinstance(ranks, bool) or not 1 <= ranks <= world_size:
         raise InputError(
-            f"ranks must be a whole number from 1 to {world_size}, the workers there are, not {ranks!r}."
+            f"ranks must be a whole number from 1 to {world_size}, the workers there are, not {shorten(ranks)}."
         )
     return ranks
 

@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.records import LoadSample
 from nbkit.records.run import Run
 
@@ -51,7 +51,7 @@ class Monitor:
 
     def __init__(self, period_s: float = 0.5) -> None:
         if not period_s >= 0.05:
-            raise InputError(f"period_s must be at least 0.05 seconds, not {period_s!r}.")
+            raise InputError(f"period_s must be at least 0.05 seconds, not {shorten(period_s)}.")
         self._samples: deque[LoadSample] = deque(maxlen=MOST_SAMPLES)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.records.setting_fields import with_spaces
-from nbkit.records.settings import AUTO, FIELDS, Settings, with_batch_size
+from nbkit.records.settings import AUTO, FIELDS, MOST_SEED, Settings, with_batch_size
+from nbkit.runtime.pool import MOST_RANKS
+
+MOST_REPEATS = 10_000
 
 SHORT_FORMS = {
     "ranks": "ranks",
@@ -95,19 +98,27 @@ class Grid:
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Settings):
-            raise InputError(f"base must be Settings, not {self.base!r}; write base=Settings(max_new_tokens=20).")
+            raise InputError(
+                f"base must be Settings, not {shorten(self.base)}; write base=Settings(max_new_tokens=20)."
+            )
         self._take_short_forms()
         for count in self.ranks:
             if not _is_whole(count) or count < 1:
-                raise InputError(f"ranks must be whole numbers of at least 1, not {count!r}.")
+                raise InputError(f"ranks must be whole numbers of at least 1, not {shorten(count)}.")
+            if count > MOST_RANKS:
+                raise InputError(f"ranks must be at most {MOST_RANKS:,}, not {shorten(count)}.")
         if AUTO in tuple(self.batch_sizes):  # type: ignore[comparison-overlap]
             raise InputError(
                 "batch_sizes must be whole numbers: a sweep shows what each brings, auto is one of them."
             )
         if not _is_whole(self.repeats) or self.repeats < 1:
-            raise InputError(f"repeats must be a whole number of at least 1, not {self.repeats!r}.")
+            raise InputError(f"repeats must be a whole number of at least 1, not {shorten(self.repeats)}.")
+        if self.repeats > MOST_REPEATS:
+            raise InputError(f"repeats must be at most {MOST_REPEATS:,}, not {shorten(self.repeats)}.")
         if not _is_whole(self.seed):
-            raise InputError(f"seed must be a whole number, not {self.seed!r}.")
+            raise InputError(f"seed must be a whole number, not {shorten(self.seed)}.")
+        if abs(self.seed) > MOST_SEED:
+            raise InputError(f"seed must be at most {MOST_SEED:,}, not {shorten(self.seed)}.")
         self._check_values()
         self._leave_single_values_to_base()
         self.points()  # checks what goes together
@@ -229,22 +240,22 @@ def whole_numbers(text: str, what: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"{what} takes whole numbers of at least 1, separated by commas, not {text!r}.")
+        raise InputError(f"{what} takes whole numbers of at least 1, separated by commas, not {shorten(text)}.")
     return tuple(int(part) for part in parts)
 
 
 def _checked_axes(axes: Any) -> dict[str, Any]:
     if not isinstance(axes, Mapping):
-        raise InputError(f'axes must map fields to their values, not {axes!r}; write axes={{"seed": (0, 1)}}.')
+        raise InputError(f'axes must map fields to their values, not {shorten(axes)}; write axes={{"seed": (0, 1)}}.')
     for name in axes:
         if name not in FIELDS and name != "ranks":
-            raise InputError(f"there is no axis {name!r}; the axes are ranks, {', '.join(FIELDS)}.")
+            raise InputError(f"there is no axis {shorten(name)}; the axes are ranks, {', '.join(FIELDS)}.")
     return dict(axes)
 
 
 def _each_once(name: str, values: Any) -> tuple[Any, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"{name} must be a list, for example {name}=[{values!r}].")
+        raise InputError(f"{name} must be a list, for example {name}=[{shorten(values)}].")
     once: list[Any] = []
     for value in values:
         # By type, too: True equals 1 and would be dropped before it can be refused.

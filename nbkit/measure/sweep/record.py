@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbkit.errors import InputError
-from nbkit.files.atomic_write import write_atomically
+from nbkit.errors import InputError, file_name, first_line, shorten
+from nbkit.files.atomic_write import path_of, write_atomically
 from nbkit.files.json_files import read_json
 from nbkit.measure.sweep.grid import Grid, Point
 from nbkit.records.request import Conversation, check_prompts
 from nbkit.records.run import Run
+from nbkit.records.stored import Damaged, value_of
 
 if TYPE_CHECKING:
     import pandas
@@ -37,6 +39,15 @@ class Failure:
     """A point that could not be measured, and why."""
 
     point: Point
+    repeat: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredFailure:
+    """A failure as the file tells it: its point by the place among its grid's."""
+
+    place: int
     repeat: int
     message: str
 
@@ -149,29 +160,38 @@ class Sweep:
         version = data.get("sweep_version") if isinstance(data, dict) else None
         if version != SWEEP_VERSION:
             raise InputError(
-                f"{path} holds no sweep of version {SWEEP_VERSION} (found {version!r}); a newer file needs a newer "
-                "nbkit, any other is no sweep."
+                f"{file_name(path)} holds no sweep of version {SWEEP_VERSION} (found {shorten(version)}); a "
+                "newer file needs a newer nbkit, any other is no sweep."
             )
         try:
             return cls._from_dict(data)
+        except Damaged as error:
+            raise InputError(f"the data of the sweep in {file_name(path)} are damaged: {error}.") from None
         except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InputError(f"the data of the sweep in {path} are damaged: {error}.") from error
+            raise InputError(f"{file_name(path)}: {error}") from None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            raise InputError(f"the data of the sweep in {file_name(path)} are damaged: {what}.") from error
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any]) -> Sweep:
         grid = Grid.from_dict(data["grid"])
         prompts = data["prompts"]
         measurements = []
-        for each in data["measurements"]:
+        for number, each in enumerate(data["measurements"]):
             run = Run.from_dict({**each["run"], "prompts": prompts})
-            point = Point(each["ranks"], run.settings, tuple(grid.axes))
-            measurements.append(Measurement(point, each["repeat"], run))
+            ranks, repeat = (
+                value_of(int, each[name], f"measurements[{number}].{name}") for name in ("ranks", "repeat")
+            )
+            if not run.ranks:
+                raise Damaged(f"measurements[{number}].run.ranks is empty, and all that is measured was finished")
+            point = Point(ranks, run.settings, tuple(grid.axes))
+            measurements.append(Measurement(point, repeat, run))
         _check_planned(grid, measurements)
+        stored = value_of(list[_StoredFailure], data["failures"], "failures")
         points = grid.points()
-        failures = [Failure(points[each["place"]], each["repeat"], each["message"]) for each in data["failures"]]
-        return cls(grid, prompts, measurements, failures, data["created"])
+        failures = [Failure(points[each.place], each.repeat, each.message) for each in stored]
+        return cls(grid, prompts, measurements, failures, value_of(str, data["created"], "created"))
 
 
 def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str | Conversation]) -> Sweep:
@@ -184,16 +204,18 @@ def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str |
     InputError
         The file holds another sweep, or none; the message says what differs and what to do.
     """
-    if path is None or not Path(path).exists():
+    if path is None or not os.path.exists(path_of(path)):
         return Sweep(grid, list(prompts))
     found = Sweep.load(path)
     if differing := found.grid.differences(grid):
-        what = "; ".join(f"{name} {stored!r}, not {asked!r}" for name, (stored, asked) in differing.items())
-        raise InputError(f"{path} holds another sweep: {what}. Name another file, or delete this one.")
+        what = "; ".join(
+            f"{name} {shorten(stored)}, not {shorten(asked)}" for name, (stored, asked) in differing.items()
+        )
+        raise InputError(f"{file_name(path)} holds another sweep: {what}. Name another file, or delete this one.")
     if found.prompts != check_prompts(prompts):
         raise InputError(
-            f"{path} holds a sweep of other prompts ({len(found.prompts)} of them, not {len(prompts)}, or with other "
-            "texts). Name another file, or delete this one."
+            f"{file_name(path)} holds a sweep of other prompts ({len(found.prompts)} of them, not {len(prompts)}, or "
+            "with other texts). Name another file, or delete this one."
         )
     if grid.repeats < found.grid.repeats:
         return found
@@ -201,14 +223,14 @@ def resume_or_begin(path: str | Path | None, grid: Grid, prompts: Sequence[str |
 
 
 def _check_planned(grid: Grid, measurements: Sequence[Measurement]) -> None:
-    """Raise a ValueError at a measurement that the grid does not hold, or that is there twice."""
+    """Raise Damaged at a measurement that the grid does not hold, or that is there twice."""
     left = set(grid.plan())
     for number, each in enumerate(measurements):
         planned = each.point, each.repeat
         if planned not in left:
             held = each.point in grid.points() and each.repeat in range(grid.repeats)
             fault = "is there twice" if held else "is none of its grid's"
-            raise ValueError(f"measurement {number} ({each.point.label}, repeat {each.repeat}) {fault}")
+            raise Damaged(f"measurement {number} ({each.point.label}, repeat {each.repeat}) {fault}")
         left.remove(planned)
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.prompts.files.forms import SYSTEM_KEYS, form_of
-from nbkit.records.request import shorten
 
 USUAL_COLUMN = "prompt"
 MOST_LISTED = 12

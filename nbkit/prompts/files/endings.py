@@ -7,7 +7,7 @@ import io
 import zlib
 from pathlib import Path
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 
 PROMPT_ENDINGS = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """The files that can be read; in a name the letters may be capitals, and ``.gz`` may follow."""
@@ -30,7 +30,7 @@ def prompt_ending(name: str) -> str:
     if ending.lower() not in PROMPT_ENDINGS:
         choices = f"{', '.join(PROMPT_ENDINGS[:-1])} or {PROMPT_ENDINGS[-1]}, with or without {GZ}"
         found = ending + (GZ if packed else "")
-        raise InputError(f"{name}: a file of prompts ends in {choices}, not {found or 'nothing'!r}.")
+        raise InputError(f"{name}: a file of prompts ends in {choices}, not {shorten(found or 'nothing')}.")
     return ending.lower()
 
 

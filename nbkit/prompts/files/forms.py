@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbkit.errors import InputError
-from nbkit.records.request import Conversation, shorten
+from nbkit.errors import InputError, shorten, shorten_all
+from nbkit.records.request import Conversation
 
 TURNS = "turns"
 CHATS = ("messages", "conversations", "conversation")
@@ -64,7 +64,7 @@ class Taken:
 
     def asides(self) -> list[str]:
         """What was added to the prompts and what was left out, a phrase each."""
-        said = [f"begun by the text under {', '.join(map(repr, self.systems))}"] if self.systems else []
+        said = [f"begun by the text under {shorten_all(self.systems)}"] if self.systems else []
         if any(self.later_turns):
             least, most = min(self.later_turns), max(self.later_turns)
             number = f"{most:,}" if least == most else f"{least:,} to {most:,}" if least else f"up to {most:,}"
@@ -159,7 +159,7 @@ def _read_text(key: str, text: str, taken: Taken) -> list[str | Conversation]:
     if not text.strip():
         return []
     if key in NAMES_OF_LISTS and _looks_like_json(text):
-        raise InputError(f"the text under {key!r} begins like a list and is not JSON: {shorten(text)}.")
+        raise InputError(f"the text under {shorten(key)} begins like a list and is not JSON: {shorten(text)}.")
     taken.forms[TEXT] += 1
     return [text]
 
@@ -183,7 +183,7 @@ def _read_request(key: str, body: Mapping[str, Any], taken: Taken) -> list[str |
         prompts = list(asked)
     else:
         raise InputError(
-            f"the request's {key!r} has no list of messages under 'messages' and no text under 'prompt': "
+            f"the request's {shorten(key)} has no list of messages under 'messages' and no text under 'prompt': "
             f"{shorten(dict(body))}."
         )
     taken.forms[f"{key}.{used}"] += 1
@@ -208,7 +208,9 @@ def _content(number: int, message: Mapping[str, Any], taken: Taken) -> str:
     beside = [name for name, value in message.items() if name not in ("role", "from", key) and _says_something(value)]
     for name in beside:
         if name in BEYOND_TEXT:
-            raise InputError(f"message {number} has {name!r}, and nbkit gives a model text only; remove the prompt.")
+            raise InputError(
+                f"message {number} has {shorten(name)}, and nbkit gives a model text only; remove the prompt."
+            )
     taken.unused.update(dict.fromkeys(beside))
     return _text(f"message {number}", key, message.get(key))
 
@@ -218,7 +220,7 @@ def _text(what: str, key: str, content: object) -> str:
         return content
     if isinstance(content, list) and content:
         return "".join(_part(what, part) for part in content)
-    raise InputError(f"{what} has no text under {key!r} but {shorten(content)}.")
+    raise InputError(f"{what} has no text under {shorten(key)} but {shorten(content)}.")
 
 
 def _part(what: str, part: object) -> str:
@@ -242,7 +244,7 @@ def _system(row: Mapping[str, Any], roles: Sequence[str], taken: Taken) -> list[
         return []
     if len(beside) > 1 or "system" in roles:
         raise InputError(
-            f"the conversation has more than one system message, {', '.join(map(repr, beside))} beside it; keep one."
+            f"the conversation has more than one system message, {shorten_all(beside)} beside it; keep one."
         )
     taken.systems.update(dict.fromkeys(beside))
     return [{"role": "system", "content": _text("the conversation", key, text)} for key, text in beside.items()]

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.prompts.files.choice import USUAL_COLUMN, Column, describe_column, is_bookkeeping, list_columns
 from nbkit.prompts.files.endings import decode, numbered_lines
 from nbkit.prompts.files.forms import CHATS, form_of, is_messages
-from nbkit.records.request import shorten
 
 # Under these names a list holds what the file is about, whatever text stands beside it.
 NAMES_OF_ALL = ("prompts", "data", "rows", "items", "examples", "instances", "questions", "requests", "records")

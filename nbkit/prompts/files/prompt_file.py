@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, file_name, shorten
+from nbkit.files.atomic_write import path_of
 from nbkit.prompts.files.choice import USUAL_COLUMN, Choice, Column, choose_column, describe_column
 from nbkit.prompts.files.endings import numbered_lines, prompt_ending, unpack
 from nbkit.prompts.files.forms import REQUEST_BODIES, SYSTEM_KEYS, TEXT, Taken, is_messages, read_value
@@ -15,7 +16,7 @@ from nbkit.prompts.files.json_values import Entries, Entry, read_json_document, 
 from nbkit.prompts.files.parquet_tables import ParquetTable
 from nbkit.prompts.files.sentences import goes_without_saying, in_words, in_words_without_key
 from nbkit.prompts.files.text_tables import USUAL_SEPARATORS, TextTable, read_header, read_text_table, separator_name
-from nbkit.records.request import Conversation, shorten
+from nbkit.records.request import Conversation
 
 COLUMN, KEY = "column", "key"
 
@@ -68,15 +69,16 @@ def read_prompts(path: str | Path, column: str | None = None) -> list[str | Conv
         The file cannot be read, has another ending or no prompts, has several columns of
         which none is plainly that of the prompts, or which line or row is no prompt.
     """
-    name = str(path)
+    path = path_of(path)
+    name = file_name(path)
     prompt_ending(name)  # before a large file of another kind is read
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the prompts in {name}: {error.strerror or error}.") from None
     found = parse_prompt_file(name, data, column)
     if not found.is_plain:
-        print(f"{Path(path).name}: took {found.taken}.")
+        print(f"{file_name(path.name)}: took {found.taken}.")
     return found.prompts
 
 
@@ -108,6 +110,7 @@ def parse_prompt_file(name: str, data: bytes, column: str | None = None) -> Prom
     InputError
         See ``read_prompts``.
     """
+    name = file_name(name)
     ending = prompt_ending(name)
     data = unpack(name, data)
     try:
@@ -137,6 +140,7 @@ def prompt_columns(name: str, data: bytes) -> list[str]:
     InputError
         The file has another ending, or cannot be read as what its ending says.
     """
+    name = file_name(name)
     ending = prompt_ending(name)
     data = unpack(name, data)
     if ending in USUAL_SEPARATORS:
@@ -152,7 +156,7 @@ def prompt_columns(name: str, data: bytes) -> list[str]:
 
 def _in_text(name: str, data: bytes, column: str | None) -> PromptFile:
     if column is not None:
-        raise InputError(f"{name} is text without columns; do not choose a column of it ({column!r}).")
+        raise InputError(f"{name} is text without columns; do not choose a column of it ({shorten(column)}).")
     return PromptFile([line for _, line in numbered_lines(name, data)], "each line", is_plain=True)
 
 
@@ -197,7 +201,7 @@ def _of_rows(
         found = _read(name, where, key, row, taken)
         if found is None:
             raise InputError(
-                f"{name}, {where}: column {key!r} holds {shorten(row[key])}, which is no text; "
+                f"{name}, {where}: column {shorten(key)} holds {shorten(row[key])}, which is no text; "
                 "choose a column of text or of messages, or convert this one."
             )
         prompts += found
@@ -240,7 +244,7 @@ def _of_entry(name: str, entry: Entry, key: str, taken: Taken, strings: Taken) -
         found = _read(name, entry.where, key, value, taken)
     if found is None:
         raise InputError(
-            f"{name}, {entry.where}: expected a string or an object with text under the key {key!r}, "
+            f"{name}, {entry.where}: expected a string or an object with text under the key {shorten(key)}, "
             f"got {shorten(value)}; write it so, remove it, or name another key by column='...'."
         )
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from nbkit.errors import shorten
 from nbkit.prompts.files.choice import MOST_LISTED, Choice
 from nbkit.prompts.files.forms import MESSAGES, REQUEST_BODIES, TEXT, TURNS, Taken
-from nbkit.records.request import shorten
 
 ROW_OF = {"column": "row", "key": "object"}
 

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.prompts.files.endings import decode
-from nbkit.records.request import shorten
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}

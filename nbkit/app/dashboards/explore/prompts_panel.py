@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ import ipywidgets
 from nbkit.app.dashboards.parts.background import Background
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import TWO_COLUMNS, Panel
+from nbkit.app.dashboards.parts.served import check_may_read
 from nbkit.app.dashboards.parts.widget_tree import close_tree
 from nbkit.app.dashboards.parts.workers_control import CONTROL, LABEL_WIDTH, StatusLine, slider
-from nbkit.errors import InputError, NbkitError
+from nbkit.errors import InputError, NbkitError, shorten
 from nbkit.figures import histogram_bars, token_histogram
 from nbkit.models.token_lengths import token_lengths
 from nbkit.prompts import LENGTH_DISTRIBUTIONS, first_lines, synthetic_prompts
@@ -184,9 +186,9 @@ class _FileSource:
             self._said.say_error(error)
 
     def _read_path(self) -> None:
-        path = Path(self._path.value.strip()).expanduser()
+        path = check_may_read(os.path.expanduser(self._path.value.strip()))  # leaves a user that it does not know
         if not path.is_file():
-            raise InputError(f"there is no file {str(path)!r} beside this notebook ({Path.cwd()}).")
+            raise InputError(f"there is no file {shorten(str(path))} beside this notebook ({Path.cwd()}).")
         self._read(path.name, path.read_bytes())
 
     def _read_upload(self) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ipywidgets
 
+from nbkit.app.dashboards.parts.served import check_may_read, check_may_write, is_served
 from nbkit.app.dashboards.parts.workers_control import StatusLine
-from nbkit.errors import InputError, NbkitError
+from nbkit.errors import InputError, NbkitError, file_name
 from nbkit.figures.html.report import write_report
-from nbkit.records.export import export_csv, export_json, load_runs
+from nbkit.files.atomic_write import path_of
+from nbkit.records.export import CSV_TABLES, csv_path, export_csv, export_json, load_runs
 from nbkit.records.run import Run
 
 MOST_DOWNLOAD_BYTES = 20_000_000
@@ -23,12 +26,14 @@ class RunFiles:
     """A line to save the chosen runs and one to load others.
 
     Files are written into the folder of the notebook, and offered as a download too:
-    who sees the dashboard as a web page has no other way to them.
+    who sees the dashboard as a web page has no other way to them. A visitor of such a page
+    writes below ``results`` only, and replaces no file but those that this page has written.
     """
 
     def __init__(self, chosen: Callable[[], Mapping[str, Run]], load: Callable[[str, Run], None]) -> None:
         self._chosen = chosen
         self._load = load
+        self._written: set[Path] = set()
         self._stem = ipywidgets.Text(
             "results/runs", description="save as", style={"description_width": "70px"}, layout={"width": "250px"}
         )
@@ -67,17 +72,25 @@ class RunFiles:
         except (NbkitError, OSError) as error:
             self._said.say_error(error)
 
-    def _target(self, ending: str) -> Path:
-        stem = self._stem.value.strip()
-        if not stem:
+    def _target(self, ending: str, *tables: str) -> Path:
+        """The file to save, or the one whose stem those of these tables have."""
+        stem = Path(self._stem.value.strip())
+        if stem.name in ("", ".."):
             raise InputError("name the file to save: for example results/runs.")
-        return Path(stem).with_name(Path(stem).name + ending)
+        target = stem.with_name(stem.name + ending)
+        for written in [csv_path(target, table) for table in tables] or [target]:
+            self._check_may_replace(check_may_write(written))
+        return target
+
+    def _check_may_replace(self, path: Path) -> None:
+        if is_served() and os.path.lexists(path) and path.resolve() not in self._written:
+            raise InputError(f"{file_name(path)} is there already, and not from this page; choose another name.")
 
     def _save_json(self) -> None:
         self._offer([export_json(self._chosen(), self._target(".json"))])
 
     def _save_csv(self) -> None:
-        self._offer(export_csv(self._chosen(), self._target(".csv")))
+        self._offer(export_csv(self._chosen(), self._target(".csv", *CSV_TABLES)))
 
     def _save_page(self) -> None:
         runs = self._chosen()
@@ -87,17 +100,18 @@ class RunFiles:
 
     def _offer(self, paths: list[Path]) -> None:
         """Say where the files are, and let the browser fetch them."""
+        self._written.update(path.resolve() for path in paths)
         links = "; ".join(f"{html.escape(str(path))}{_download_link(path)}" for path in paths)
         self._said.value = f"<div class='nbkit-status' role='status'>Saved {links}</div>"
 
     def _load_path(self) -> None:
         path = self._path.value.strip() or self._path.placeholder
-        self._add(load_runs(path))
+        self._add(load_runs(check_may_read(path)))
 
     def _load_upload(self) -> None:
         for file in self._upload.value:
             with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / Path(file.name).name
+                path = Path(folder) / path_of(file.name).name
                 path.write_bytes(file.content)
                 self._add(load_runs(path))
         if self._upload.value:

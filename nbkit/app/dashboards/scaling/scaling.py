@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.published import published_cost_model
 from nbkit.analysis.scaling import kinds
 from nbkit.app.dashboards.parts.dashboard import Dashboard
+from nbkit.app.dashboards.parts.served import check_may_read, check_may_write
 from nbkit.app.dashboards.scaling.roofline_panel import RooflinePanel
 from nbkit.app.dashboards.scaling.sweep_controls import SweepControls
 from nbkit.app.dashboards.scaling.sweep_results import SweepResults, title
@@ -113,7 +115,7 @@ class Scaling(Dashboard):
     def load(self) -> None:
         """Show the sweep that the file holds, as the Load button does."""
         try:
-            self.sweep = Sweep.load(self._path.value)
+            self.sweep = Sweep.load(check_may_read(self._path.value))
         except NbkitError as error:
             self._status.say_error(error)
             return
@@ -154,14 +156,10 @@ class Scaling(Dashboard):
 
     def _to_go_on_with(self, grid: Grid, prompts: Sequence[str | Conversation]) -> Sweep:
         """What is shown, if it asks for the same and no file does; else the file's sweep, or a new one."""
-        shown = self.sweep
-        if (
-            shown is not None
-            and not Path(self._path.value).exists()
-            and (shown.grid, shown.prompts) == (grid, list(prompts))
-        ):
+        shown, path = self.sweep, check_may_write(self._path.value)
+        if shown is not None and not os.path.exists(path) and (shown.grid, shown.prompts) == (grid, list(prompts)):
             return shown
-        return resume_or_begin(self._path.value, grid, list(prompts))
+        return resume_or_begin(path, grid, list(prompts))
 
     def _show_step(self, step: SweepStep) -> None:
         self.sweep = step.sweep
