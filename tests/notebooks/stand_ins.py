@@ -35,7 +35,7 @@ def first_calls_are_slow(uses_gpus: bool) -> None:
     """
     from transformers.models.llama.modeling_llama import LlamaModel
 
-    from nbkit.engines import warm_up
+    from nbkit.engines import slot_decoder, warm_up
     from nbkit.inference import generation
 
     under_way: list[Settings] = []
@@ -68,6 +68,7 @@ def first_calls_are_slow(uses_gpus: bool) -> None:
         return noted
 
     _put_in_place_of(warm_up.shapes_cost, lambda device: True)
+    slot_decoder.shapes_cost = lambda device: False  # a CPU captures nothing
     generation._Work.run = timed(generation._Work.run)  # type: ignore[method-assign]
     LlamaModel.forward = slow_at_first(LlamaModel.forward)
 
