@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import tempfile
 import threading
 from pathlib import Path
+from typing import TextIO
 
 from nbkit.errors import InputError, file_name, shorten
+from nbkit.files.file_lock import if_left_behind, is_still_at, lock
+
+_PARTIAL = re.compile(r"\.nbkit-[0-9]+-[0-9]+\.partial")
 
 
 def check_writable(path: str | Path) -> Path:
@@ -59,14 +65,15 @@ def write_atomically(path: str | Path, text: str) -> Path:
         The file cannot be written; what stood there before still does.
     """
     path = check_writable(path)
+    remove_left_behind(path.parent)
     # Beside the target: a rename is atomic only within one file system.
     partial = path.with_name(f".nbkit-{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with _open_locked(partial) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+            os.replace(partial, path)
     except OSError as error:
         raise InputError(f"cannot write {file_name(path)}: {error.strerror or error}.") from None
     except UnicodeEncodeError as error:
@@ -77,3 +84,22 @@ def write_atomically(path: str | Path, text: str) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove what this user's writers that were killed have left of files in a folder."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for name in [entry.name for entry in entries if _PARTIAL.fullmatch(entry.name)]:
+            with if_left_behind(folder / name) as is_left_behind:
+                if is_left_behind:
+                    (folder / name).unlink(missing_ok=True)
+
+
+def _open_locked(partial: Path) -> TextIO:
+    while True:
+        file = partial.open("w", encoding="utf-8")
+        lock(file.fileno())
+        # Before it was locked another writer may have taken it for left behind.
+        if is_still_at(file.fileno(), partial):
+            return file
+        file.close()

@@ -8,15 +8,14 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from nbkit.errors import InputError, shorten
+from nbkit.files import cgroups
 
 YES, NO = ("1", "y", "yes", "t", "true", "on"), ("0", "n", "no", "f", "false", "off", "")
 """What accelerate takes for yes and no in the environment; to it, a blank is an error."""
-CPU_V1_MOUNTS = ("cpu", "cpu,cpuacct", "cpuacct,cpu")
 MOST_THREADS = 2**31 - 1
 """torch counts threads in 32 bits."""
 PACKAGES = ("nbkit", "torch", "transformers", "accelerate", "ipywidgets", "jupyterlab", "plotly", "anywidget")
@@ -29,7 +28,7 @@ def usable_cores(root: Path = Path("/")) -> int:
     (version 1 or 2). Part of a core counts as one.
     """
     affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affine, *(math.ceil(cores) for cores in _cores_by_cgroups(root))]))
+    return max(1, min([affine, *(math.ceil(cores) for cores in cgroups.cores(root))]))
 
 
 def uses_cpu() -> bool:
@@ -101,75 +100,7 @@ def available_memory_bytes(root: Path = Path("/")) -> int:
     """
     import psutil
 
-    return min([psutil.virtual_memory().available, *_left_by_cgroups(root)])
-
-
-def _left_by_cgroups(root: Path) -> Iterator[int]:
-    """What each control group that holds this process leaves of its limit, in bytes."""
-    mounted = root / "sys/fs/cgroup"
-    for folder in _with_parents(mounted / "memory", _cgroup_path(root, "memory")):
-        yield from _left_in_cgroup(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
-    for folder in _with_parents(mounted, _cgroup_path(root, "")):
-        yield from _left_in_cgroup(folder, "memory.max", "memory.current", "")
-
-
-def _cores_by_cgroups(root: Path) -> Iterator[float]:
-    """How many cores' time each control group that holds this process may use."""
-    for mount in CPU_V1_MOUNTS:
-        for folder in _with_parents(root / "sys/fs/cgroup" / mount, _cgroup_path(root, "cpu")):
-            yield from _quota(_first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us"))
-    for folder in _with_parents(root / "sys/fs/cgroup", _cgroup_path(root, "")):
-        yield from _quota(*_first_line(folder / "cpu.max").split()[:2])
-
-
-def _quota(time: str = "", period: str = "") -> Iterator[float]:
-    """Processor time over the period it is for; nothing if there is no limit ("max", or -1 in version 1)."""
-    if time.isdecimal() and period.isdecimal() and int(period) > 0:
-        yield int(time) / int(period)
-
-
-def _first_line(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except (OSError, ValueError):
-        return ""
-
-
-def _cgroup_path(root: Path, controller: str) -> str:
-    """This process's path among the groups of a controller; of version 2, which has one tree for all, of ``""``."""
-    try:
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controller in controllers.split(","):
-                return path
-    except (OSError, ValueError):
-        pass
-    return "/"
-
-
-def _with_parents(top: Path, path: str) -> Iterator[Path]:
-    """The folders from ``top`` down to the process's own group: the limit of each holds."""
-    yield top
-    for name in path.split("/"):
-        # A container may be told a path of the world outside, which is not there.
-        if name == ".." or not top.is_dir():
-            return
-        if name:
-            top = top / name
-            yield top
-
-
-def _left_in_cgroup(folder: Path, limit: str, usage: str, prefix: str) -> Iterator[int]:
-    """What a group leaves, in bytes; nothing if it sets no limit."""
-    try:
-        left = int((folder / limit).read_text()) - int((folder / usage).read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        # Cached files count as used but make room when asked to; active ones too, among
-        # which are the weights that an earlier rank has mapped.
-        cached = sum(int(stat.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
-        yield max(0, left + cached)
-    except (OSError, ValueError):  # no such group, or its limit is "max"
-        return
+    return min([psutil.virtual_memory().available, *cgroups.memory_left(root)])
 
 
 def describe() -> dict[str, Any]:

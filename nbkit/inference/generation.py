@@ -314,7 +314,7 @@ class _Reporter:
         now = self._job.elapsed_s
         if now - self._said_s >= PROGRESS_EVERY_S:
             self._said_s = now
-            self._job.emit(Progress(now, tokens, tuple(streamed())))
+            self._job.emit(Progress(now, tokens, tuple(streamed())), passing=True)
 
 
 def run_of(

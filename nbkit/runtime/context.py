@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,9 @@ from typing import Any
 
 from nbkit.errors import WorkersError
 from nbkit.runtime import wire
+from nbkit.runtime.outbox import Outbox
 from nbkit.runtime.pickling import dump
+from nbkit.runtime.work_counter import WorkCounter
 
 
 class JobContext:
@@ -32,16 +33,16 @@ class JobContext:
         job: wire.RunJob,
         info: wire.RankInfo,
         kept: dict[str, Any],
-        store: Any,
-        send: Callable[[object], None],
+        work: WorkCounter,
+        outbox: Outbox,
         is_cancelled: Callable[[], bool],
     ) -> None:
         self.info = info
         self.ranks = job.group.ranks
         self.kept = kept
         self._job = job
-        self._store = store
-        self._send = send
+        self._work = work
+        self._outbox = outbox
         self._is_cancelled = is_cancelled
         self._pid = os.getpid()
         self._has_looked = False
@@ -70,33 +71,39 @@ class JobContext:
         """
         if not self._has_looked:
             self._has_looked = True
-            self._tell(wire.HeedsCancel(self._job.job))
+            self._check_is_rank()
+            self._outbox.put(wire.HeedsCancel(self._job.job))
         return self._is_cancelled()
 
-    def emit(self, value: object) -> None:
+    def emit(self, value: object, *, passing: bool = False) -> None:
         """Send a value to the job's events in the notebook: ``Emitted(rank, value)``.
+
+        It waits while the notebook takes less than comes.
+
+        Parameters
+        ----------
+        passing : bool
+            The value says how things are, and a later one takes its place: of a rank's passing
+            values the job keeps the latest (``nbkit.runtime.job.MOST_PASSING``), of others all.
 
         Raises
         ------
         WorkersError
             This is a process that the rank has forked, and has no way to the notebook.
         """
-        self._tell(wire.RankEvent(self._job.job, dump(value)))
+        self._check_is_rank()
+        self._outbox.put_value(wire.RankEvent(self._job.job, dump(value), passing))
 
     def work_counter(self) -> Iterator[int]:
         """Numbers from 0 on, each to one rank of this job only: how ranks take work as they get free."""
-        if self._store is None:
-            yield from itertools.count()
-        while True:
-            # The store that the ranks met in: it counts for all of them, on other machines too.
-            yield self._store.add(f"nbkit-job-{self._job.job}", 1) - 1
+        while (number := self._work.take()) is not None:
+            yield number
 
-    def _tell(self, message: object) -> None:
+    def _check_is_rank(self) -> None:
         if os.getpid() != self._pid:
             raise WorkersError(
                 "a process that a rank has forked cannot send to the notebook; return values to the rank."
             )
-        self._send(message)
 
 
 _current: JobContext | None = None

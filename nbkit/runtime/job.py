@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from nbkit.errors import JobCancelled
+from nbkit.runtime.job_events import Emitted, Event, JobEvents, Log, Started
 
+__all__ = ["Collect", "Emitted", "Event", "Job", "Log", "Started"]
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The ranks have been given the job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """A line a rank printed (``rank`` is None for the kit's own words)."""
-
-    rank: int | None
-    stream: str
-    text: str
-
-    @property
-    def labelled(self) -> str:
-        """The line with its rank in front."""
-        return f"[{'nbkit' if self.rank is None else f'rank {self.rank}'}] {self.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """A value the running function sent while it ran."""
-
-    rank: int
-    value: Any
-
-
-Event = Started | Log | Emitted
 
 Collect = Callable[["Job", list[Any], bool], Any]
 """Makes a job's result of the values the ranks returned, in rank order; True: of what a stopped job had."""
@@ -59,9 +33,9 @@ class Job(concurrent.futures.Future[Any]):
         self.collect = collect
         self.submitted = time.monotonic()
         self._ask_cancel = ask_cancel
-        self._events: list[Event] = []
+        self._events = JobEvents()
         self._news = threading.Condition()
-        self._printed = 0
+        self._printed = self._events.reader()
         self.add_done_callback(lambda _: self._wake())
 
     def __repr__(self) -> str:
@@ -125,7 +99,7 @@ class Job(concurrent.futures.Future[Any]):
 
     def _wait_for_news(self, timeout: float | None, deadline: float | None) -> None:
         with self._news:
-            if self.done() or self._printed < len(self._events):
+            if self.done() or self._printed.position < self._events.count:
                 return
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -135,18 +109,20 @@ class Job(concurrent.futures.Future[Any]):
     def events(self, timeout: float | None = None) -> Iterator[Event | None]:
         """Every event from the first on, as it comes, until the job has ended.
 
+        Of printed lines and of values that were emitted as ``passing`` the latest are kept: who comes late, or
+        reads slower than they come, gets a line that says how many are left out.
+
         With a ``timeout`` in seconds, ``None`` is yielded whenever nothing came for
         so long: a beat to redraw at. Lines seen here are not printed by ``result``.
         """
-        position = 0
+        reader = self._events.reader()
         while True:
             with self._news:
-                if position == len(self._events) and not self.done():
+                if reader.position == self._events.count and not self.done():
                     self._news.wait(timeout)
-                new = self._events[position:]
+                new = reader.read()
                 ended = self.done()
-                position += len(new)
-                self._printed = max(self._printed, position)
+                self._printed.catch_up_with(reader)
             yield from new
             if ended and not new:
                 return
@@ -154,14 +130,21 @@ class Job(concurrent.futures.Future[Any]):
                 yield None
 
     def emitted(self) -> list[Emitted]:
-        """The values emitted so far, in the order they came."""
+        """The values emitted so far, in the order they came; of passing ones the latest."""
         with self._news:
-            return [event for event in self._events if isinstance(event, Emitted)]
+            return self._events.emitted()
 
-    def add_event(self, event: Event) -> None:
+    def add_event(self, event: Event, is_passing: bool = False) -> None:
         """Called by the scheduler: append an event and wake who waits."""
         with self._news:
-            self._events.append(event)
+            self._events.add(event, is_passing)
+            self._news.notify_all()
+
+    def add_lines(self, rank: int, stream: str, lines: list[str]) -> None:
+        """Called by the scheduler: append what a rank has printed."""
+        with self._news:
+            for line in lines:
+                self._events.add(Log(rank, stream, line))
             self._news.notify_all()
 
     def _wake(self) -> None:
@@ -170,7 +153,9 @@ class Job(concurrent.futures.Future[Any]):
 
     def _print_logs(self) -> None:
         with self._news:
-            new, self._printed = self._events[self._printed :], len(self._events)
-        for event in new:
-            if isinstance(event, Log):
-                print(event.labelled, file=sys.stderr if event.stream == "stderr" else sys.stdout, flush=True)
+            new = self._printed.read()
+        logs = (event for event in new if isinstance(event, Log))
+        # Together: a notebook takes a message for each write.
+        for stream, lines in itertools.groupby(logs, key=lambda log: log.stream):
+            text = "\n".join(line.labelled for line in lines)
+            print(text, file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)

@@ -13,16 +13,20 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from nbkit.runtime import torch_private, wire
 from nbkit.runtime.channel import Channel
 from nbkit.runtime.context import JobContext, set_current_job
 from nbkit.runtime.logs.log_stream import LogStream
+from nbkit.runtime.outbox import Outbox
 from nbkit.runtime.pickling import dump, load
 from nbkit.runtime.process_group import ProcessGroup, forget_accelerator
+from nbkit.runtime.session_end import end_session
 from nbkit.runtime.signal_stack import SignalStack
 from nbkit.runtime.surroundings.surroundings import Follower
+from nbkit.runtime.work_counter import WorkCounter
 
 ABORT_SIGNAL = signal.SIGUSR1
 ABORT_AGAIN_S = 0.05
@@ -36,13 +40,17 @@ class JobAborted(BaseException):
 
 
 class Rank:
-    """One rank: threads that read and write messages, and the main thread that runs jobs."""
+    """One rank: threads that read and write messages, and the main thread that runs jobs.
 
-    def __init__(self, channel: Channel, placement: wire.Placement) -> None:
+    ``folder`` is shared by all ranks, and open to no other user.
+    """
+
+    def __init__(self, channel: Channel, placement: wire.Placement, folder: Path) -> None:
         self._channel = channel
-        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._folder = folder
+        self._outbox = Outbox(channel.send)
         self._inbox: queue.SimpleQueue[wire.RunJob | wire.Abort] = queue.SimpleQueue()
-        self._group = ProcessGroup(placement)
+        self._group = ProcessGroup(placement, folder)
         self._placement = placement
         self._info: wire.RankInfo | None = None
         self._kept: dict[str, Any] = {}
@@ -81,16 +89,13 @@ class Rank:
                 for message in self._channel.receive():
                     self._take(message)
         except EOFError:
-            # The notebook is gone: end the host and all ranks at once, whatever
-            # they are doing, so that none keeps memory of a device.
-            os.killpg(0, signal.SIGKILL)
+            end_session(self._folder)
 
     def _write(self) -> None:
         # In a thread of its own: an abort raised in the main thread in the middle of
         # a send would leave half a message on the wire.
         with contextlib.suppress(OSError):  # the reader sees the same end, and acts
-            while True:
-                self._channel.send(self._outbox.get())
+            self._outbox.send_all()
 
     def _take(self, message: Any) -> None:
         if isinstance(message, wire.Cancel):
@@ -168,7 +173,8 @@ class Rank:
         if job.surroundings is not None:
             self._follower.follow(job.surroundings)
         is_cancelled = functools.partial(self._is_cancelled, job.job)
-        set_current_job(JobContext(job, self._info, self._kept, self._group.store, self._outbox.put, is_cancelled))
+        work = WorkCounter(self._folder / f"work-{job.group.ranks[0]}", job.job)
+        set_current_job(JobContext(job, self._info, self._kept, work, self._outbox, is_cancelled))
         fn, args, kwargs = load(job.payload)
         value = fn(*args, **kwargs)
         try:
@@ -192,7 +198,7 @@ class Rank:
 
     def _send_log(self, stream: str, text: str) -> None:
         if self._last_job is not None:
-            self._outbox.put(wire.RankLog(self._last_job, stream, text))
+            self._outbox.put_line(self._last_job, stream, text)
 
 
 def _rank_info(state: Any, placement: wire.Placement) -> wire.RankInfo:

@@ -153,9 +153,9 @@ class Scheduler:
             return
         match message:
             case wire.RankLog():
-                assignment.job.add_event(Log(rank, message.stream, message.text))
+                assignment.job.add_lines(rank, message.stream, message.text.split("\n"))
             case wire.RankEvent():
-                self._on_emitted(assignment, rank, message.payload)
+                self._on_emitted(assignment, rank, message)
             case wire.Begun():
                 self._on_begun(assignment, rank)
             case wire.HeedsCancel():
@@ -214,9 +214,9 @@ class Scheduler:
         elif assignment.stage is Stage.ABORTING:
             self._set_deadline(assignment, "abort", ABORT_GRACE_S, self._give_up)
 
-    def _on_emitted(self, assignment: Assignment, rank: int, payload: bytes) -> None:
+    def _on_emitted(self, assignment: Assignment, rank: int, event: wire.RankEvent) -> None:
         try:
-            assignment.job.add_event(Emitted(rank, load_safely(payload)))
+            assignment.job.add_event(Emitted(rank, load_safely(event.payload)), event.passing)
         except Unreadable as error:
             assignment.settle(WorkersError(f"a value that rank {rank} emitted cannot be read here: {error}"))
             self._abort(assignment)

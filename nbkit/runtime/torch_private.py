@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from nbkit.errors import WorkersError
 
@@ -19,7 +18,7 @@ def check() -> None:
     import torch
     import torch.distributed as dist
 
-    for name in ("_get_default_store", "_abort_process_group"):
+    for name in ("_abort_process_group", "_world"):
         if dist.is_available() and not hasattr(dist.distributed_c10d, name):
             raise WorkersError(
                 f"torch {torch.__version__} has no torch.distributed.distributed_c10d.{name}, which nbkit needs: "
@@ -27,11 +26,16 @@ def check() -> None:
             )
 
 
-def default_store() -> Any:
-    """The store that the ranks met in, None for a rank alone; it outlives the process group."""
+def count_groups_anew() -> None:
+    """Have the next group be called as a process's first one is.
+
+    Torch numbers groups, and puts the number into the keys under which ranks find each other. It begins anew
+    when a group is destroyed, but not when one could not be made, because another rank left meanwhile: that
+    rank and this one would never meet again.
+    """
     import torch.distributed as dist
 
-    return dist.distributed_c10d._get_default_store() if dist.is_initialized() else None
+    dist.distributed_c10d._world.group_count = 0
 
 
 def abort_nccl() -> None:

@@ -1,4 +1,7 @@
-"""Wire: the messages between the notebook and the ranks. Nothing of what a job does is in them but bytes."""
+"""Wire: the messages between the notebook and the ranks. Nothing of what a job does is in them but bytes.
+
+They travel on socketpairs that nobody else can reach; how the ranks reach each other is in ``process_group``.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,7 @@ class HeedsCancel:
 
 @dataclass(frozen=True, slots=True)
 class RankLog:
-    """A line the rank printed."""
+    """What the rank printed: a line, or several that follow each other, with a newline between them."""
 
     job: int
     stream: str
@@ -113,10 +116,11 @@ class RankLog:
 
 @dataclass(frozen=True, slots=True)
 class RankEvent:
-    """A value the running function emitted, pickled."""
+    """A value the running function emitted, pickled; ``passing``: a later one takes its place."""
 
     job: int
     payload: bytes
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ def test_ranks_that_do_not_answer_an_abort_are_ended_and_the_next_job_says_so(pl
     assert (play.launcher.kills, play.launcher.starts) == (1, 2)
     play.come_up()
     assert play.orders() == {2: [0, 1, 2, 3]}
-    assert [event.text for event in list(next_job._events) if isinstance(event, Log)] == [
+    assert [event.text for event in next_job._events.since(0) if isinstance(event, Log)] == [
         "the workers did not stop in time, so they were ended and started anew."
     ]
 

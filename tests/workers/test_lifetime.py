@@ -214,16 +214,19 @@ def test_a_crash_in_native_code_shows_where(own_workers):
     assert own_workers.run(int) == [0, 0]
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 def test_a_killed_kernel_leaves_nothing_behind(tmp_path, gone_within, end):
     kernel, pids = start_kernel(tmp_path)
     everyone = family(pids[0])
+    folder = folder_of(everyone[0])
+    assert os.path.isdir(folder)
     time.sleep(0.3)
 
     kernel.send_signal(end)
     kernel.wait(5)
 
     assert gone_within(everyone, 5)
+    assert not os.path.exists(folder)
 
 
 def test_a_kernel_killed_while_its_workers_start_leaves_nothing_behind(tmp_path, gone_within):
@@ -234,12 +237,13 @@ def test_a_kernel_killed_while_its_workers_start_leaves_nothing_behind(tmp_path,
     kernel.stdout.readline()
     time.sleep(0.3)
     hosts = [child.pid for child in psutil.Process(kernel.pid).children()]
-    assert hosts
+    (folder,) = map(folder_of, hosts)
 
     kernel.kill()
     kernel.wait(5)
 
     assert gone_within(hosts, 5)
+    assert not os.path.exists(folder)
 
 
 def test_an_interrupt_cancels_the_job_and_keeps_the_ranks(tmp_path):
@@ -354,6 +358,48 @@ def test_temporary_files_of_the_launcher_go_too(own_workers, gone_within):
     assert os.path.isdir(users)
     own_workers.close()
     assert not os.path.exists(os.path.dirname(launchers))
+
+
+def ignore_signals():
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    nbkit.current_job().emit("ignores them")
+    time.sleep(60)
+
+
+def start_ignoring(workers: Pool) -> nbkit.Job:
+    """A job whose ranks heed no signal but SIGKILL."""
+    job = workers.submit(ignore_signals)
+    while len(job.emitted()) < len(workers.wait_until_ready()):
+        time.sleep(0.02)
+    return job
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_killed_while_others_ignore_signals_is_named_with_its_signal(own_workers, gone_within, rank):
+    pids = [info.pid for info in own_workers.wait_until_ready()]
+    job = start_ignoring(own_workers)
+    os.kill(pids[rank], signal.SIGKILL)
+    with pytest.raises(nbkit.RankDied, match=rf"rank {rank} \(process {pids[rank]}\) was killed \(SIGKILL\).*memory"):
+        job.result(timeout=10)
+    assert gone_within(pids, 5)
+
+
+def test_a_host_that_is_asked_to_end_does_so_at_once_whatever_ranks_ignore(own_workers, gone_within):
+    everyone = family(own_workers.wait_until_ready()[0].pid)
+    job = start_ignoring(own_workers)
+    os.kill(everyone[0], signal.SIGTERM)
+    with pytest.raises(
+        nbkit.WorkersError, match=rf"host of the workers \(process {everyone[0]}\) was ended by SIGTERM"
+    ):
+        job.result(timeout=10)
+    assert gone_within(everyone, 5)
+    assert own_workers.run(int) == [0, 0]
+
+
+def folder_of(host: int) -> str:
+    """The folder that a host was given."""
+    return next(word for word in psutil.Process(host).cmdline() if os.path.basename(word).startswith("nbkit-"))
 
 
 def start_kernel(tmp_path) -> tuple[subprocess.Popen[str], list[int]]:

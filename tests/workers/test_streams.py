@@ -88,7 +88,8 @@ def test_children_forked_while_threads_print_do_not_hang(one):
         done = threading.Event()
 
         def chatter():
-            while not done.is_set():
+            # A pause, or so many lines come that the children's are among those left out.
+            while not done.wait(0.0002):
                 print("thread")
 
         threads = [threading.Thread(target=chatter) for _ in range(3)]

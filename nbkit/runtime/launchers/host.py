@@ -13,6 +13,7 @@ import faulthandler
 import fcntl
 import importlib
 import io
+import multiprocessing
 import os
 import signal
 import socket
@@ -20,12 +21,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from logging import CRITICAL, getLogger
+from pathlib import Path
 from typing import Any
 
 from nbkit.errors import InputError
 from nbkit.files.machine import threads_asked, usable_cores, uses_cpu
 from nbkit.runtime import torch_private, wire
 from nbkit.runtime.channel import Channel
+from nbkit.runtime.session_end import end_session
 
 DEFAULT_CPU_RANKS = 2
 RANKS_PER_CORE = 4
@@ -33,6 +36,8 @@ RANKS_PER_GPU = 8
 CPU_NICENESS = 5
 SPINS_BEFORE_SLEEP = "10000"
 """Rounds that libgomp's threads wait awake for each other; its own 300,000 keep cores that another program needs."""
+LOOPBACK_INTERFACE = "lo0" if sys.platform == "darwin" else "lo"
+LOOPBACK_TIMEOUT_S = 2.0
 _LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -43,13 +48,13 @@ class _Refused(ValueError):
 def main(control_fd: int, listener_fd: int, asked: int, folder: str, *preload: str) -> None:
     """Start ``asked`` ranks (0: as many as fit the machine) and stay until they end.
 
-    ``folder`` takes the launcher's temporary files; ``preload`` are functions,
+    ``folder`` takes the launcher's temporary files and what the ranks share; ``preload`` are functions,
     as ``module:name``, that import what the ranks need before they are forked; told whether on GPUs.
     """
     faulthandler.enable()
     control_socket = socket.socket(fileno=control_fd)
     control = Channel(control_socket)
-    _end_with_notebook(control_socket)
+    _end_with_notebook(control_socket, Path(folder))
     for name in _LAUNCHED:
         os.environ.pop(name, None)
     # Read when torch is imported.
@@ -61,19 +66,19 @@ def main(control_fd: int, listener_fd: int, asked: int, folder: str, *preload: s
         _set_environment(plan)
         _import_what_ranks_need(plan, preload)
         tempfile.tempdir = folder
-        _launch(plan, listener_fd)
+        _launch(plan, listener_fd, Path(folder))
     except BaseException as error:
         control.send(wire.HostFailed(_explain(error), _exit_codes(error), isinstance(error, _Refused)))
         sys.exit(1)
 
 
-def _end_with_notebook(control: socket.socket) -> None:
+def _end_with_notebook(control: socket.socket, folder: Path) -> None:
     """Kill this session when the notebook closes its end, by a signal: a thread would not survive a fork well."""
 
     def on_readable(*_: object) -> None:
         with contextlib.suppress(BlockingIOError):
             if control.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b"":
-                os.killpg(0, signal.SIGKILL)
+                end_session(folder)
 
     signal.signal(signal.SIGIO, on_readable)
     fcntl.fcntl(control, fcntl.F_SETOWN, os.getpid())
@@ -130,12 +135,15 @@ def _set_environment(plan: wire.Plan) -> None:
     os.environ["OMP_NUM_THREADS"] = str(_threads(plan.world_size))
     if "ACCELERATE_USE_CPU" in os.environ:
         os.environ["ACCELERATE_USE_CPU"] = str(int(uses_cpu()))
+    if plan.world_size > 1:
+        # On one machine nothing has to be reached from another.
+        for interface in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            os.environ.setdefault(interface, LOOPBACK_INTERFACE)
     if plan.device_type == "cpu":
         # Without it every process started by notebook_launcher believes to be rank 0 of 1.
         os.environ["ACCELERATE_USE_CPU"] = "1"
         # Ranks use every core; the notebook and its browser shall answer all the same.
         os.nice(CPU_NICENESS)
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
 
 
 def _import_what_ranks_need(plan: wire.Plan, preload: Sequence[str]) -> None:
@@ -154,30 +162,66 @@ def _import_what_ranks_need(plan: wire.Plan, preload: Sequence[str]) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
-def _launch(plan: wire.Plan, listener_fd: int) -> None:
+def _launch(plan: wire.Plan, listener_fd: int, folder: Path) -> None:
     from accelerate import notebook_launcher
-    from torch.distributed import DistNetworkError
 
-    for last_try in (False, False, True):
-        try:
-            # Its 'Launching training on 2 CUDAs.' is not true of what happens here.
-            with contextlib.redirect_stdout(io.StringIO()):
-                port = str(_free_port())
-                notebook_launcher(_rank_main, (listener_fd, plan), num_processes=plan.world_size, use_port=port)
-            return
-        except DistNetworkError as error:
-            # Somebody took the port between the look and the launch: look again.
-            if last_try or "EADDRINUSE" not in str(error):
-                raise
+    from nbkit.runtime.launchers import rendezvous
 
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    if plan.world_size > 1:
+        _check_semaphores()
+        _check_loopback()
+    rendezvous.register()
+    # Its 'Launching training on 2 CUDAs.' is not true of what happens here.
+    with contextlib.redirect_stdout(io.StringIO()):
+        notebook_launcher(
+            _rank_main,
+            (listener_fd, plan, folder),
+            num_processes=plan.world_size,
+            rdzv_backend=rendezvous.NAME,
+            use_port=str(rendezvous.free_port()),
+        )
 
 
-def _rank_main(listener_fd: int, plan: wire.Plan) -> None:
+def _check_semaphores() -> None:
+    """The launcher makes some, and says nothing of where.
+
+    Raises
+    ------
+    _Refused
+        There can be none.
+    """
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        place = "/dev/shm" if sys.platform == "linux" else "the system's shared memory"
+        raise _Refused(
+            f"no semaphore can be made in {place} ({error.strerror or error}), and the launcher of the ranks needs "
+            f"some: let this user write to {place} (in a container: --tmpfs /dev/shm or --shm-size)."
+        ) from None
+
+
+def _check_loopback() -> None:
+    """The ranks reach each other through it, and would try for minutes.
+
+    Raises
+    ------
+    _Refused
+        Nothing gets through.
+    """
+    if os.environ["GLOO_SOCKET_IFNAME"] != LOOPBACK_INTERFACE:
+        return
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), LOOPBACK_TIMEOUT_S).close()
+    except OSError as error:
+        raise _Refused(
+            f"the ranks cannot reach each other: this machine's loopback interface ({LOOPBACK_INTERFACE}, 127.0.0.1) "
+            f"is missing or down ({error.strerror or error}). Bring it up (ip link set {LOOPBACK_INTERFACE} up), or "
+            "name another in GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME; a single worker, Workers(1), needs none."
+        ) from None
+
+
+def _rank_main(listener_fd: int, plan: wire.Plan, folder: Path) -> None:
     """A rank's first steps: die with the host, hand one end of a socketpair to the notebook."""
     from nbkit.runtime.rank import Rank
 
@@ -193,7 +237,7 @@ def _rank_main(listener_fd: int, plan: wire.Plan) -> None:
     mine, notebooks = socket.socketpair()
     with notebooks, socket.socket(fileno=listener_fd) as listener:
         socket.send_fds(listener, [wire.GREETING.pack(placement.rank)], [notebooks.fileno()])
-    Rank(Channel(mine), placement).serve()
+    Rank(Channel(mine), placement, folder).serve()
 
 
 def _die_with_parent() -> None:

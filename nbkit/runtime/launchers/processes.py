@@ -11,10 +11,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from nbkit.files import cgroups
+from nbkit.files.owned_folder import OwnedFolder
 from nbkit.runtime import wire
 from nbkit.runtime.channel import Channel
 
 LOG_TAIL_BYTES = 4000
+LESS_MEMORY = "take a smaller model, a smaller batch size or fewer workers"
 START_HOST = (
     "import sys; from nbkit.runtime.launchers.host import main; main(*map(int, sys.argv[1:4]), *sys.argv[4:])"
 )
@@ -24,15 +27,16 @@ class Processes:
     """A started host: its control channel, a listener for ranks, and a channel to each that has connected."""
 
     def __init__(self, asked: int, preload: Sequence[str] = ()) -> None:
+        # For what the ranks share, and the launcher's files, which it leaves behind when it is killed.
+        self._folder = OwnedFolder("nbkit-")
+        self._memory_kills = cgroups.memory_kills()
         control, hosts_control = socket.socketpair()
         listener, hosts_listener = socket.socketpair()
-        # The launcher leaves its files behind when it is killed; here they go too.
-        self._folder = tempfile.TemporaryDirectory(prefix="nbkit-", ignore_cleanup_errors=True)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the processes
         handed = (hosts_control.fileno(), hosts_listener.fileno())
         with hosts_control, hosts_listener:
             self._host = subprocess.Popen(
-                [sys.executable, "-c", START_HOST, *map(str, handed), str(asked), self._folder.name, *preload],
+                [sys.executable, "-c", START_HOST, *map(str, handed), str(asked), str(self._folder.path), *preload],
                 pass_fds=handed,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -75,6 +79,10 @@ class Processes:
             return self._host.wait(timeout_s)
         return None
 
+    def how_it_ended(self, exit_code: int | None) -> str:
+        """The end of the host or of a rank in words, by its exit code (negative: the signal; None: unknown)."""
+        return how_it_ended(exit_code, cgroups.memory_kills() > self._memory_kills)
+
     def kill(self) -> None:
         """End host and ranks at once; safe to call again."""
         # The group outlives the host while a rank lives, so this reaches orphans too.
@@ -85,7 +93,7 @@ class Processes:
             channel.close()
         self.listener.close()
         self._log.close()
-        self._folder.cleanup()
+        self._folder.remove()
 
 
 def _working_directory() -> str:
@@ -103,16 +111,21 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(plain), "PYTHONUNBUFFERED": "1"}
 
 
-def how_it_ended(exit_code: int | None) -> str:
-    """A process's end in words, by its exit code (negative: the signal; None: unknown)."""
+def how_it_ended(exit_code: int | None, has_killed_for_memory: bool = False) -> str:
+    """A process's end in words, by its exit code (negative: the signal; None: unknown).
+
+    ``has_killed_for_memory``: the system has, meanwhile, killed processes of this one's control group.
+    """
     if exit_code is None:
         return "ended"
     if exit_code >= 0:
         return f"ended with exit code {exit_code}"
     name = signal.Signals(-exit_code).name
-    if exit_code == -signal.SIGKILL:
+    if exit_code == -signal.SIGKILL and has_killed_for_memory:
         return (
-            f"was killed ({name}); if nobody did that on purpose, the machine ran out of memory: "
-            "take a smaller model, a smaller batch size or fewer workers"
+            f"was killed ({name}) because the memory that this container or batch job may use was used up: "
+            f"{LESS_MEMORY}, or ask for more memory"
         )
+    if exit_code == -signal.SIGKILL:
+        return f"was killed ({name}); if nobody did that on purpose, the machine ran out of memory: {LESS_MEMORY}"
     return f"was ended by {name}"
