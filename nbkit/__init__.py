@@ -10,7 +10,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbkit.errors import InputError, JobCancelled, ModelError, NbkitError, RankDied, RankError, WorkersError
+    from nbkit.errors import (
+        InputError,
+        JobCancelled,
+        ModelError,
+        NbkitError,
+        PromptError,
+        RankDied,
+        RankError,
+        WorkersError,
+    )
+    from nbkit.inference.bulk import Bulk
     from nbkit.inference.workers import Workers, launch
     from nbkit.measure.load import Monitor
     from nbkit.measure.sweep import Grid, Sweep, run_sweep
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ARTICLE": "nbkit.records.settings",
+    "Bulk": "nbkit.inference.bulk",
     "FIRST_LINES": "nbkit.prompts.builtin",
     "Grid": "nbkit.measure.sweep",
     "InputError": "nbkit.errors",
@@ -32,6 +43,7 @@ _HOME = {
     "ModelError": "nbkit.errors",
     "Monitor": "nbkit.measure.load",
     "NbkitError": "nbkit.errors",
+    "PromptError": "nbkit.errors",
     "RankDied": "nbkit.errors",
     "RankError": "nbkit.errors",
     "Run": "nbkit.records.run",
@@ -51,6 +63,7 @@ _HOME = {
 __all__ = [
     "ARTICLE",
     "FIRST_LINES",
+    "Bulk",
     "Grid",
     "InputError",
     "Job",
@@ -58,6 +71,7 @@ __all__ = [
     "ModelError",
     "Monitor",
     "NbkitError",
+    "PromptError",
     "RankDied",
     "RankError",
     "Run",

@@ -27,6 +27,21 @@ class InputError(NbkitError, ValueError):
     """A value the user gave cannot be used; the message names it and the remedy."""
 
 
+class PromptError(InputError):
+    """One prompt cannot be generated for; others can.
+
+    Attributes
+    ----------
+    index : int
+        Its index in the user's list.
+    """
+
+    # With a default, so that it can be sent from a rank: an exception is made again of its message alone.
+    def __init__(self, message: str, index: int = -1) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class ModelError(NbkitError):
     """A model cannot be found, prepared or loaded."""
 

@@ -18,7 +18,7 @@ from nbkit.engines.protocol import BatchDone, Streamed, Watch
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
 from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
 from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
-from nbkit.errors import InputError
+from nbkit.errors import PromptError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
 from nbkit.records.request import Request
@@ -310,7 +310,7 @@ class _Scheduler:
 
         Raises
         ------
-        InputError
+        PromptError
             There was one sequence only.
         """
         sequences = len(self._in_pool)
@@ -319,9 +319,11 @@ class _Scheduler:
         self._pool.give_up_memory()
         had_spare = self._loaded.give_up_spare()
         if sequences == 1 and not had_spare:
-            raise InputError(
-                f"prompt {next(iter(self._in_pool))} does not fit into the memory of {self._watch.device} "
-                f"even alone: {error}. Ask for fewer new tokens, a smaller dtype or a smaller model."
+            index = next(iter(self._in_pool))
+            raise PromptError(
+                f"prompt {index} does not fit into the memory of {self._watch.device} "
+                f"even alone: {error}. Ask for fewer new tokens, a smaller dtype or a smaller model.",
+                index,
             ) from None
         self._waiting.extendleft(reversed(self._in_pool.values()))
         self._in_pool.clear()
@@ -335,10 +337,13 @@ class _Scheduler:
         return len(self._in_pool) < self._pool.capacity
 
     def _draw(self, window: _Window) -> bool:
-        """Whether a prompt waits that fits the token budget; the next are drawn when none waits."""
+        """Whether a prompt waits that fits the token budget; the next are drawn when none waits.
+
+        Where there are none yet (an empty batch), those under way go on.
+        """
         while not self._waiting:
             drawn = next(self._batches, None)
-            if drawn is None:
+            if drawn is None or (not drawn and not self.is_empty):
                 return False
             taken_s = self._watch.elapsed_s
             ids = encoded(drawn, self._loaded, self._settings)

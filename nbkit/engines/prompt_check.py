@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from nbkit.errors import InputError, shorten
+from nbkit.errors import InputError, PromptError, shorten
 from nbkit.models import LoadedModel
 from nbkit.records.request import Conversation, Request
 from nbkit.records.settings import Settings
@@ -21,23 +21,25 @@ def encoded(requests: Sequence[Request], loaded: LoadedModel, settings: Settings
 
     Raises
     ------
-    InputError
+    PromptError
         Which prompt becomes no tokens, or tokens that the model does not have.
     """
     ids = loaded.prompt_tokens.of([request.prompt for request in requests], settings.special_tokens)
     vocabulary = loaded.config.get_text_config().vocab_size
     for request, own in zip(requests, ids, strict=True):
         if not own:
-            raise InputError(
+            raise PromptError(
                 f"prompt {request.index}, {shorten(request.prompt)}, becomes no tokens at all for this model: remove "
-                "it or give it text that the model's tokenizer keeps."
+                "it or give it text that the model's tokenizer keeps.",
+                request.index,
             )
         if max(own) >= vocabulary:
             name = loaded.tokenizer.convert_ids_to_tokens(max(own))
-            raise InputError(
+            raise PromptError(
                 f"prompt {request.index} has the token {max(own)} ({shorten(name)}), and the model knows "
                 f"{vocabulary} tokens only: its tokenizer was given more than its embedding has. "
-                "Leave that token out."
+                "Leave that token out.",
+                request.index,
             )
     return ids
 
@@ -66,9 +68,10 @@ def check_prompts_fit(requests: Sequence[Request], loaded: LoadedModel, settings
             continue
         tokens = len(_encoded_alone(request, loaded, settings))
         if limit is not None and tokens + settings.max_new_tokens > limit:
-            raise InputError(
+            raise PromptError(
                 f"prompt {request.index} has {tokens} tokens; with max_new_tokens={settings.max_new_tokens} that is "
-                f"more than the model's context of {limit} tokens. Shorten the prompt or ask for fewer new tokens."
+                f"more than the model's context of {limit} tokens. Shorten the prompt or ask for fewer new tokens.",
+                request.index,
             )
 
 
@@ -94,7 +97,7 @@ def _encoded_alone(request: Request, loaded: LoadedModel, settings: Settings) ->
         return encoded([request], loaded, settings)[0]
     except InputError as error:
         if isinstance(request.prompt, Conversation) and f"prompt {request.index}" not in str(error):
-            raise InputError(f"prompt {request.index}: {error}") from None
+            raise PromptError(f"prompt {request.index}: {error}", request.index) from None
         raise
 
 

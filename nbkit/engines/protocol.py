@@ -88,12 +88,13 @@ class Engine(Protocol):
         """Yield each batch as it finishes, and each that did not fit; when cancelled, end without the one under way.
 
         ``batches`` is drawn from only when the engine is free for the next: another
-        rank may take what is not drawn. A batch that does not fit into memory is begun
-        anew in smaller ones.
+        rank may take what is not drawn. An empty batch says that there are no prompts yet: what
+        is under way goes on, and then the next is drawn. A batch that does not fit into memory is
+        begun anew in smaller ones.
 
         Raises
         ------
-        InputError
-            A prompt does not fit into memory even alone.
+        PromptError
+            A prompt does not fit into memory even alone; what was under way beside it is lost.
         """
         ...

@@ -17,7 +17,7 @@ from nbkit.engines.protocol import BatchDone, Streamed, Watch
 from nbkit.engines.sampling import ChosenTokens, NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
-from nbkit.errors import InputError
+from nbkit.errors import PromptError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output
 from nbkit.records.request import Request
@@ -127,9 +127,10 @@ class TimedGenerateEngine:
                 raise
             had_spare = self._loaded.give_up_spare()
             if len(requests) == 1 and not had_spare:
-                raise InputError(
+                raise PromptError(
                     f"prompt {requests[0].index} does not fit into the memory of {watch.device} even alone: {error}. "
-                    f"Ask for {self._less_padding}fewer new tokens, a smaller dtype or a smaller model."
+                    f"Ask for {self._less_padding}fewer new tokens, a smaller dtype or a smaller model.",
+                    requests[0].index,
                 ) from None
         free_memory()
         if had_spare:

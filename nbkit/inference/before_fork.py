@@ -13,6 +13,7 @@ def import_models(uses_gpus: bool) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from transformers.utils import logging
 
+    import nbkit.inference.bulk.on_rank
     import nbkit.inference.generation
     import nbkit.inference.hello  # noqa: F401
 

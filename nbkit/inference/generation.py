@@ -6,32 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbkit.engines import BatchDone, Engine, Request, Streamed, make_engine, sequences_that_fit
+from nbkit.engines import BatchDone, Engine, Request, Streamed
 from nbkit.errors import WorkersError
 from nbkit.files import machine
 from nbkit.inference import schedule
-from nbkit.inference.kept_model import load_model
+from nbkit.inference.engine_on_rank import EngineOnRank, Plan, Preparing, agreed_fallback
 from nbkit.records import Fallback, OutOfMemory, Output, RankRecord
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
-from nbkit.records.settings import AUTO, Settings
+from nbkit.records.settings import Settings
 from nbkit.runtime.context import JobContext, current_job
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from nbkit.engines.selection import Selected
+__all__ = ["Preparing", "Progress", "ShareBegun", "ShareDone", "generate_on_rank", "run_of"]
 
 PROGRESS_EVERY_S = 0.2
-BYTES_A_TOKEN = 3
-"""Of text in most languages: how long prompts are, before they are tokenised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preparing:
-    """Event: a rank computes once, for nothing, what costs more the first time. ``words`` say what, and how long."""
-
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ def generate_on_rank(prompts: list[str | Conversation], settings: Settings) -> R
     plan = work.plan()
     planned_s = job.elapsed_s
     plans = gather_object([plan])
-    fallback = _fallback(settings, plans)
+    fallback = agreed_fallback(settings, plans)
     if fallback is not None:
         settings = Settings.of(settings, engine=fallback.engine)
     agreed_s = job.elapsed_s
@@ -128,15 +119,7 @@ def generate_on_rank(prompts: list[str | Conversation], settings: Settings) -> R
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one rank can do: the way that gives the model's own text, and sequences that it has room for."""
-
-    selected: Selected
-    fitting: int
-
-
-class _Work:
+class _Work(EngineOnRank):
     """What one rank has to do in a generation."""
 
     engine: Engine
@@ -144,14 +127,10 @@ class _Work:
     def __init__(
         self, job: JobContext, accelerator: Accelerator, prompts: list[str | Conversation], settings: Settings
     ) -> None:
-        self._job = job
+        super().__init__(job, accelerator, settings)
         self._prompts = prompts
-        self._settings = settings
-        self._is_first = accelerator.is_main_process
         self._share = schedule.static_share(len(prompts), job.world_size, accelerator.process_index)
         self._is_static = settings.split == "static"
-        with_weights = not settings.engine_spec.loads_itself
-        self.loaded, self.load_s = load_model(job, settings.model, settings.dtype, accelerator.device, with_weights)
 
     def plan(self) -> Plan:
         """What this rank would do, its own share of the prompts checked: the ranks then agree.
@@ -162,68 +141,25 @@ class _Work:
             A prompt cannot be used, or the engine cannot be with this model.
         """
         from nbkit.engines.prompt_check import check_prompts_fit
-        from nbkit.engines.selection import Selected, select
 
         share = [self._prompt(index) for index in self._share]
         check_prompts_fit(share, self.loaded, self._settings)
-        is_library = self._settings.engine_spec.loads_itself
-        selected = Selected(0, ()) if is_library else select(self._settings, self.loaded, share)
-        asked = self._settings.prompts_a_batch
-        return Plan(selected, asked if isinstance(asked, int) else self._fitting_sequences())
-
-    def _fitting_sequences(self) -> int:
-        """How many sequences of this run the rank's memory holds at once."""
-        longest = max((len(str(prompt).encode()) for prompt in self._prompts), default=0) // BYTES_A_TOKEN
-        return sequences_that_fit(self._settings, self.loaded, longest, sharing=self.loaded.sharing)
+        return self.plan_for(share, max((len(str(prompt).encode()) for prompt in self._prompts), default=0))
 
     def prepare(self, settings: Settings, fallback: Fallback | None, fitting: int) -> None:
         """Make the engine that the ranks agreed on, for so many sequences or fewer where batches are alike."""
-        self._settings, self._fallback = settings, fallback
-        self._say_what_differs()
-        if self._settings.prompts_a_batch == AUTO:
-            fitting = schedule.even_batch_size(len(self._prompts), self._job.world_size, fitting)
-        elif self._settings.is_in_flight:
-            # The first rank to be ready must not take what the others could do at the same time.
-            fitting = min(
-                fitting, schedule.even_batch_size(len(self._prompts), self._job.world_size, len(self._prompts))
-            )
-        self._fitting, self._pads = fitting, fallback is None or fallback.pads
-        self.engine = self._new_engine()
+        self.agree(
+            settings, fallback, schedule.side_by_side(settings, len(self._prompts), self._job.world_size, fitting)
+        )
+        self.engine = self.new_engine()
         if self._settings.tokenize_first:
             prompts = [self._prompts[index] for index in self._indices]
             self.loaded.prompt_tokens.of(prompts, self._settings.special_tokens)
 
-    def _new_engine(self) -> Engine:
-        return make_engine(self._settings, self.loaded, self._fitting, pads=self._pads)
-
     def warm_up(self) -> None:
         """Compute once, for nothing, what this process will meet for the first time."""
-        from nbkit.engines.warm_up import lengths_of_some, warm_up
-
-        if not self._indices:
-            return
-        some = lengths_of_some([self._prompts[index] for index in self._indices], self.loaded, self._settings)
-        batches = self._batches_of(range(len(some)), some)
-        # By an engine of its own: that of the run keeps nothing of it.
-        preparations = self._new_engine().preparations([[some[int(i)] for i in batch] for batch in batches])
-        for words in warm_up(preparations, self.loaded, lambda: self._job.cancelled):
-            self._job.emit(Preparing(words))
-            if self._is_first:
-                print(words)
-
-    def _say_what_differs(self) -> None:
-        """Say once what the model's own file asks for, and where the engine is another than the one asked for."""
-        from nbkit.engines.generation_rules import GenerationRules
-
-        rules = GenerationRules(self._settings, self.loaded)
-        self._rules = rules.heeded, rules.unheeded
-        if self.load_s and self._is_first and (words := rules.words):
-            print(f"The model's generation_config.json asks for {words}.")
-        if self._fallback is not None and self._is_first:
-            print(
-                f"{type(self.loaded.model).__name__} would not give its own text by "
-                f"{'; '.join(self._fallback.reasons)}. So this run goes on with {self._fallback.words}."
-            )
+        prompts = [self._prompts[index] for index in self._indices]
+        self.warm_up_for(prompts, lambda lengths: self._batches_of(range(len(lengths)), lengths))
 
     def count_tokens(self) -> list[int]:
         """Tokens of each prompt of the rank's share."""
@@ -237,7 +173,7 @@ class _Work:
         prompts; none where the schedule does without.
         """
         share = len(self._share) if self._is_static else None
-        self._job.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size, self._fallback, *self._rules))
+        self._job.emit(ShareBegun(share, self.load_s, begin_s, self.engine.batch_size, self._fallback, *self.rules))
         batches = self._batches(lengths)
         mine = iter(batches) if self._is_static else schedule.taken_in_turn(batches, self._job.work_counter())
         outputs: list[Output] = []
@@ -262,30 +198,10 @@ class _Work:
 
     def _batches_of(self, indices: range, lengths: list[int]) -> schedule.Batches:
         """Prompts of these lengths, in batches as large as the engine takes them."""
-        sizes = lengths if self._settings.order == "by_length" else None
-        budget = None
-        if self._settings.token_budget is not None:
-            budget = schedule.TokenBudget(
-                self._settings.token_budget,
-                lengths,
-                self._settings.max_new_tokens,
-                self._settings.pad_to_multiple_of if self._settings.engine_spec.pads else 1,
-            )
-        return schedule.batches(indices, self.engine.batch_size, sizes, budget)
+        return self.batches_of(indices, lengths, self.engine.batch_size)
 
     def _prompt(self, index: int) -> Request:
         return Request(index, self._prompts[index])
-
-
-def _fallback(settings: Settings, plans: Sequence[Plan]) -> Fallback | None:
-    """What all ranks go on with: the same, for they take prompts from one list."""
-    selected = max((plan.selected for plan in plans), key=lambda selected: selected.index)
-    if selected.index == 0:
-        return None
-    from nbkit.engines.selection import WAYS
-
-    way = WAYS[settings.engine][selected.index]
-    return Fallback(way.engine, way.pads, selected.reasons)
 
 
 def _needs_lengths(settings: Settings) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nbkit.records.settings import AUTO, Settings
+
 Indices = npt.NDArray[np.int64]
 """Places in the list of prompts, shape (n,)."""
 
@@ -74,6 +76,16 @@ def even_batch_size(prompts: int, ranks: int, most: int) -> int:
     """
     share = -(-prompts // ranks)
     return max(1, -(-share // max(1, -(-share // most))))
+
+
+def side_by_side(settings: Settings, prompts: int, ranks: int, fitting: int) -> int:
+    """Sequences that a rank decodes side by side, for so many prompts on so many ranks, where ``fitting`` fit."""
+    if settings.prompts_a_batch == AUTO:
+        return even_batch_size(prompts, ranks, fitting)
+    if settings.is_in_flight:
+        # The first rank to be ready must not take what the others could do at the same time.
+        return min(fitting, even_batch_size(prompts, ranks, prompts))
+    return fitting
 
 
 def batches(

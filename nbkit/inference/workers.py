@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbkit.errors import InputError, shorten
@@ -12,6 +13,7 @@ from nbkit.runtime.job import Job
 from nbkit.runtime.pool import MOST_RANKS, Pool, Ranks, check_rank_numbers
 
 if TYPE_CHECKING:
+    from nbkit.inference.bulk import Bulk
     from nbkit.inference.hello import HelloGather
     from nbkit.records.request import PromptLike
 
@@ -91,6 +93,54 @@ class InferenceRanks(Ranks):
                 job.emitted(), listed, asked, values, is_partial
             ),
         )
+
+    def bulk(
+        self,
+        source: str | Path | Iterable[PromptLike],
+        folder: str | Path,
+        settings: Settings | None = None,
+        *,
+        column: str | None = None,
+        on_error: str = "record",
+        **changes: Any,
+    ) -> Bulk:
+        """Generate for any number of prompts, into a folder that survives what ends it; the same call goes on.
+
+        Prompts are read as they are needed and outputs written as they finish, so that neither is ever in memory
+        as a whole. Each prompt has exactly one output, or one error, and at the end ``outputs.jsonl`` has them in the
+        prompts' order. When a rank is lost, others start and go on; after an interrupt, a kill or a reboot the same
+        call goes on where it was, with any number of ranks. ``nbkit.Bulk.open(folder)`` reads it meanwhile.
+
+        Parameters
+        ----------
+        source : path or iterable
+            A file of prompts, as ``nbkit.read_prompts`` reads it, or the prompts themselves.
+        folder : path
+            New or empty, or that of the bulk to go on with.
+        settings : Settings, optional
+            As for ``generate``. Who goes on may ask for another batch size, order, token budget, padding or warm-up:
+            these change no text in float32.
+        column : str, optional
+            The column, or key, with the prompts of a file, where it is not plain.
+        on_error : {"record", "stop"}
+            What becomes of a prompt that cannot be generated for: its error is recorded, or the bulk stops.
+
+        Raises
+        ------
+        InputError, ModelError
+            The source or a setting cannot be used, is another than the bulk's, or another process is at it; with
+            ``on_error="stop"`` which prompt failed.
+        RankError, WorkersError
+            Ranks were lost again and again without any output.
+        NbkitError
+            There is no room left to write; what is written is kept.
+        """
+        from nbkit.inference.bulk.driver import run_bulk
+        from nbkit.models import check_name
+
+        asked = Settings.of(settings, **changes)
+        check_name(asked.model)
+        return run_bulk(self, source, folder, asked, column=column, on_error=on_error)
 
     def _first(self, count: int | None) -> tuple[int, ...] | None:
         if count is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nbkit.errors import InputError
@@ -24,6 +25,16 @@ class PromptTokens:
         # The least recently used first.
         self._kept: OrderedDict[Key, array[int]] = OrderedDict()
         self._tokens = 0
+        self._most_kept = MOST_KEPT
+
+    @contextlib.contextmanager
+    def keeping(self, most: int) -> Iterator[None]:
+        """Remember no more than so many ids meanwhile: of prompts that do not come again."""
+        self._most_kept = most
+        try:
+            yield
+        finally:
+            self._most_kept = MOST_KEPT
 
     def of(self, prompts: Sequence[str | Conversation], special_tokens: str = "auto") -> list[list[int]]:
         """The ids of each prompt; new texts are encoded in bulk.
@@ -83,7 +94,7 @@ class PromptTokens:
             self._kept[key] = ids
             self._tokens += len(ids)
         self._kept.move_to_end(key)
-        while self._tokens > MOST_KEPT and len(self._kept) > 1:
+        while self._tokens > self._most_kept and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._tokens -= len(dropped)
 

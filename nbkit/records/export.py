@@ -116,13 +116,14 @@ def _output_rows(name: str, run: Run) -> list[dict[str, Any]]:
 def _csv_text(rows: list[dict[str, Any]]) -> str:
     import pandas
 
-    safe = [{column: _without_formula(value) for column, value in row.items()} for row in rows]
+    safe = [{column: without_formula(value) for column, value in row.items()} for row in rows]
     # Every text in quotes: where a spreadsheet separates by semicolons, one in a text would begin a cell.
     table: str = pandas.DataFrame(safe).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     return _BYTE_ORDER_MARK + table
 
 
-def _without_formula(value: Any) -> Any:
+def without_formula(value: Any) -> Any:
+    """A value as a spreadsheet may be given it; see ``export_csv``."""
     if not isinstance(value, str) or not value:
         return value
     is_formula = unicodedata.normalize("NFKC", value[0]) in FORMULA_STARTS or unicodedata.category(value[0]) in UNSEEN

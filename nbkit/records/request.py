@@ -100,11 +100,11 @@ def check_prompts(prompts: Sequence[PromptLike]) -> list[str | Conversation]:
             "prompts must be a list of strings or of conversations, and this is a list of messages; "
             f"write [{shorten(listed)}]."
         )
-    return [_checked(index, prompt) for index, prompt in enumerate(listed)]
+    return [check_prompt(index, prompt) for index, prompt in enumerate(listed)]
 
 
-def _checked(index: int, prompt: object) -> str | Conversation:
-    """One prompt, a list of messages made a ``Conversation``."""
+def check_prompt(index: int, prompt: object) -> str | Conversation:
+    """One prompt, a list of messages made a ``Conversation``; raises as ``check_prompts``."""
     if isinstance(prompt, list | tuple):
         try:
             prompt = Conversation.of(prompt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from nbkit.engines import BatchDone, Request
 from nbkit.engines.in_flight import Finished, InFlightEngine, Step
-from nbkit.errors import InputError
+from nbkit.errors import InputError, PromptError
 from nbkit.inference import schedule
 from nbkit.records import OutOfMemory
 
@@ -217,3 +218,21 @@ def test_cuts_what_a_longer_prompt_needs_into_the_cache(tiny):
     simple = generate(tiny, prompts, engine="simple", **asked)
     assert outputs(generate(tiny, prompts, batch_size=2, **COMPILED, **asked)) == outputs(simple)
     assert isinstance(generate(tiny, prompts, batch_size=2, **COMPILED, **asked)[0], BatchDone)
+
+
+@pytest.mark.parametrize("empty_every", [1, 2, 3])
+def test_where_there_are_no_prompts_yet_those_under_way_go_on(tiny, empty_every):
+    lengths = [3, 9, 1, 4, 6, 2]
+    pieces = [piece for index in range(6) for piece in [*[[]] * empty_every, [index]]]
+    yielded, pool = fly(tiny, lengths, 4, [*pieces, []])
+    assert [output.index for output in outputs(yielded)] == list(range(6))
+    assert pool.joined == list(range(6))
+    assert min(pool.side_by_side) == 1
+
+
+def test_an_error_of_one_prompt_says_which_wherever_it_is_made_again(tiny):
+    with pytest.raises(PromptError) as caught:
+        fly(tiny, [5, 5, 5], 4, [[0, 1, 2]], most=0)
+    assert caught.value.index == 0
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.index) == (str(caught.value), 0)

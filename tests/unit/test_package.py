@@ -78,7 +78,7 @@ def test_the_embedded_model_without_gguf_names_its_extra(monkeypatch, tmp_path):
 
 
 def test_every_public_name_is_there():
-    assert nbkit.__all__ == sorted(nbkit._HOME)
+    assert sorted(nbkit.__all__) == sorted(nbkit._HOME)
     for name in nbkit.__all__:
         assert getattr(nbkit, name) is not None
     assert set(nbkit.__all__) <= set(dir(nbkit))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.inference import generation
+from nbkit.inference import engine_on_rank, generation
 from nbkit.models import prompt_tokens
 from nbkit.models.prompt_tokens import PromptTokens
 from nbkit.records.settings import Settings
@@ -85,8 +85,8 @@ def test_where_asked_a_rank_tokenises_before_the_timed_part(tiny, monkeypatch, s
     tokenizer = Tokenizer()
     loaded = dataclasses.replace(tiny, prompt_tokens=PromptTokens(tokenizer), prepared={})
     job = SimpleNamespace(world_size=2)
-    monkeypatch.setattr(generation, "load_model", lambda *_, **__: (loaded, 0.0))
-    monkeypatch.setattr(generation, "make_engine", lambda *_, **__: None)
+    monkeypatch.setattr(engine_on_rank, "load_model", lambda *_, **__: (loaded, 0.0))
+    monkeypatch.setattr(engine_on_rank, "make_engine", lambda *_, **__: None)
     asked = Settings(split=split, batch_size=2, tokenize_first=tokenize_first)
     accelerator = SimpleNamespace(process_index=1, is_main_process=False, device="cpu")
     work = generation._Work(job, accelerator, ["a", "b", "c"], asked)

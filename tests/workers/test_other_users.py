@@ -16,7 +16,9 @@ from nbkit.runtime.pool import Pool
 
 LOOPBACK = ("127.0.0.1", "::1")
 NOBODY = 65534
-WRITE = 'echo x >> "$0/group-0" || echo x >> "$0/work-0" || touch "$0/new" || mv "$0/group-0" "$0/old" || rm "$0/group-0"'
+WRITE = (
+    'echo x >> "$0/group-0" || echo x >> "$0/work-0" || touch "$0/new" || mv "$0/group-0" "$0/old" || rm "$0/group-0"'
+)
 
 
 def hold() -> tuple[int, str]:

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from nbkit.app.cli.bulk import check_folder, generate_into
 from nbkit.app.cli.options import SettingOptions, WorkersOption
 from nbkit.app.cli.progress import watch
 from nbkit.app.cli.run_table import print_notes, print_table
 from nbkit.app.cli.saved_outputs import kept_outputs, save_somewhere
 from nbkit.app.cli.saved_outputs import save as save
 from nbkit.app.cli.terminal import EXIT_FAILED
-from nbkit.errors import InputError, JobCancelled, NbkitError, file_name, shorten
+from nbkit.errors import InputError, JobCancelled, NbkitError, file_name
 from nbkit.files.atomic_write import check_writable
 from nbkit.inference.workers import Workers
 from nbkit.prompts.files import read_prompts
@@ -29,22 +30,33 @@ def generate(
     prompts: Annotated[
         Path, typer.Argument(help="A .txt file (a prompt a line), .jsonl, .json, .csv, .tsv, .parquet; .gz of one.")
     ],
-    out: Annotated[Path, typer.Option("--out", help=".jsonl: a line a prompt; .json: the whole Run.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help=".jsonl: a line a prompt; .json: the whole Run; else a folder, to go on with."),
+    ],
     column: Annotated[
         str | None,
         typer.Option("--column", help="The column, or key, with the prompts, where it is not plain."),
     ] = None,
     workers: WorkersOption = None,
+    on_error: Annotated[
+        str, typer.Option("--on-error", help="Of a folder: record a prompt that cannot be used, or stop.")
+    ] = "record",
     force: Annotated[
         bool, typer.Option("--force", help="Replace --out even where it holds more outputs than this run, or others.")
     ] = False,
     **asked: Any,
 ) -> None:
-    """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too."""
+    """Generate for every prompt of a file, in its order. What is finished is saved at Ctrl-C or an error, too.
+
+    Into a folder any number of prompts go, and the same command goes on where it was stopped, by whatever.
+    """
     settings = Settings(**OPTIONS.read(asked))
-    listed = read_prompts(prompts, column)
     if out.suffix not in OUT_ENDINGS:
-        raise InputError(f"--out must end in {' or '.join(OUT_ENDINGS)}, not {shorten(str(out))}.")
+        check_folder(out, OUT_ENDINGS)
+        generate_into(out, prompts, column, settings, workers, on_error)
+        return
+    listed = read_prompts(prompts, column)
     check_writable(out)
     kept = 0 if force else kept_outputs(out)
     if kept > len(listed):

@@ -50,14 +50,22 @@ def read_json_lines(name: str, data: bytes) -> Entries:
     InputError
         The bytes are not UTF-8, or which line is not JSON.
     """
-    listed = []
-    for number, line in numbered_lines(name, data):
-        where = f"line {number}"
-        try:
-            listed.append(Entry(where, _parse(line)))
-        except (ValueError, RecursionError) as error:  # not JSON, a number too long, brackets too deep
-            raise InputError(f"{name}, {where}: not JSON ({error}): {shorten(line)}.") from None
-    return Entries(listed)
+    return Entries([parse_line(name, number, line) for number, line in numbered_lines(name, data)])
+
+
+def parse_line(name: str, number: int, line: str) -> Entry:
+    """The value of a line, which has this number.
+
+    Raises
+    ------
+    InputError
+        It is not JSON.
+    """
+    where = f"line {number}"
+    try:
+        return Entry(where, _parse(line))
+    except (ValueError, RecursionError) as error:  # not JSON, a number too long, brackets too deep
+        raise InputError(f"{name}, {where}: not JSON ({error}): {shorten(line)}.") from None
 
 
 def read_json_document(name: str, data: bytes, column: str | None) -> Entries:

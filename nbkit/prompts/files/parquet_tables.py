@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 from nbkit.errors import InputError
@@ -9,6 +11,9 @@ from nbkit.prompts.files.choice import Column, describe_column
 
 INDEX_OF_PANDAS = "__index_level_"
 SAMPLED_ROWS = 100
+STREAMED_ROWS = 1000
+BUFFER_BYTES = 2**20
+"""Of a column that are read at a time, where rows are streamed."""
 
 
 class ParquetTable:
@@ -20,12 +25,13 @@ class ParquetTable:
         The bytes, or later the columns, cannot be read as Parquet.
     """
 
-    def __init__(self, name: str, data: bytes) -> None:
+    def __init__(self, name: str, data: bytes | Path) -> None:
         from pyarrow import BufferReader, parquet
 
         self._name = name
         try:
-            self._file: Any = parquet.ParquetFile(BufferReader(data))
+            source = BufferReader(data) if isinstance(data, bytes) else str(data)
+            self._file: Any = parquet.ParquetFile(source, buffer_size=BUFFER_BYTES)
             schema = self._file.schema_arrow
         except Exception as error:  # damaged files surface as whatever the part of pyarrow at hand raises
             self._refuse(error)
@@ -59,6 +65,20 @@ class ParquetTable:
         except Exception as error:  # whatever class, as in opening the file
             self._refuse(error)
         return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return int(self._file.metadata.num_rows)
+
+    def stream(self, names: list[str]) -> Iterator[dict[str, Any]]:
+        """All rows, of these columns, some at a time."""
+        try:
+            for batch in self._file.iter_batches(batch_size=STREAMED_ROWS, columns=names):
+                cells = [batch.column(name).to_pylist() for name in names]
+                yield from (dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True))
+        except Exception as error:  # whatever class, as in opening the file
+            self._refuse(error)
 
     def _refuse(self, error: Exception) -> NoReturn:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -196,16 +196,18 @@ def _of_rows(
     name: str, rows: Iterable[tuple[str, Mapping[str, Any]]], key: str, taken: Taken
 ) -> list[str | Conversation]:
     """The prompts in a table's rows, each with where it stands."""
-    prompts: list[str | Conversation] = []
-    for where, row in rows:
-        found = _read(name, where, key, row, taken)
-        if found is None:
-            raise InputError(
-                f"{name}, {where}: column {shorten(key)} holds {shorten(row[key])}, which is no text; "
-                "choose a column of text or of messages, or convert this one."
-            )
-        prompts += found
-    return prompts
+    return [prompt for where, row in rows for prompt in prompts_of_row(name, where, key, row, taken)]
+
+
+def prompts_of_row(name: str, where: str, key: str, row: Mapping[str, Any], taken: Taken) -> list[str | Conversation]:
+    """The prompts in a table's row, which stands ``where``."""
+    found = _read(name, where, key, row, taken)
+    if found is None:
+        raise InputError(
+            f"{name}, {where}: column {shorten(key)} holds {shorten(row[key])}, which is no text; "
+            "choose a column of text or of messages, or convert this one."
+        )
+    return found
 
 
 def _json_entries(name: str, ending: str, data: bytes, column: str | None) -> Entries:
@@ -221,7 +223,7 @@ def _in_json(name: str, ending: str, data: bytes, column: str | None) -> PromptF
     taken, strings = Taken(), Taken()
     prompts: list[str | Conversation] = []
     for entry in entries.listed:
-        prompts += _of_entry(name, entry, choice.name, taken, strings)
+        prompts += prompts_of_entry(name, entry, choice.name, taken, strings)
     said = [in_words_without_key(strings)] if strings.forms else []
     said += [in_words(KEY, choice, taken)] if taken.forms else []
     under = f" of the list under {shorten(entries.under)}" if entries.under is not None else ""
@@ -231,7 +233,7 @@ def _in_json(name: str, ending: str, data: bytes, column: str | None) -> PromptF
     return PromptFile(prompts, " and ".join(said) + under, is_plain)
 
 
-def _of_entry(name: str, entry: Entry, key: str, taken: Taken, strings: Taken) -> list[str | Conversation]:
+def prompts_of_entry(name: str, entry: Entry, key: str, taken: Taken, strings: Taken) -> list[str | Conversation]:
     """The prompts in a value of a JSON file: in an object, under the key."""
     value = entry.value
     if isinstance(value, str) and value:

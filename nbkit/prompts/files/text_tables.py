@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nbkit.errors import InputError, shorten
@@ -17,6 +17,8 @@ USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SPREADSHEET_LINE = re.compile(r"sep=([,;\t|:])\r?\n")  # which some spreadsheets write before the header
 SNIFFED_ROWS = 20
 HEAD_BYTES = 2**20
+LONGEST_CELL = 2**25
+"""Characters of a cell where a table is streamed: a quote that is not closed takes in all that follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,41 @@ def read_text_table(name: str, ending: str, data: bytes) -> TextTable:
     if not header:
         raise InputError(f"{name} is empty; write a header with the columns' names, and a prompt a row.")
     return TextTable(separator, header, [_checked(name, separator, header, line, cells) for line, cells in rows])
+
+
+def stream_text_table(
+    name: str, ending: str, head: str, file: Iterable[str]
+) -> tuple[str, list[str], Iterator[tuple[int, list[str] | InputError]]]:
+    """A table's separator, its header, and its rows as they are read, each with its line's number.
+
+    Parameters
+    ----------
+    head : str
+        The file's first lines, enough to tell the separator.
+    file : iterable of str
+        Its lines, from the first on.
+
+    Raises
+    ------
+    InputError
+        The separator is not plain, or there is no header. Of a row with more or fewer cells than the header the
+        error stands in its place; a quote that is not closed raises where it is come to.
+    """
+    separator = _separator(name, ending, head)
+    rows = _rows_in(name, file, head, separator, LONGEST_CELL)
+    _, header = next(rows, (0, []))
+    if not header:
+        raise InputError(f"{name} is empty; write a header with the columns' names, and a prompt a row.")
+    return separator, header, (_row_or_error(name, separator, header, line, cells) for line, cells in rows)
+
+
+def _row_or_error(
+    name: str, separator: str, header: list[str], line: int, cells: list[str]
+) -> tuple[int, list[str] | InputError]:
+    try:
+        return _checked(name, separator, header, line, cells)
+    except InputError as error:
+        return line, error
 
 
 def read_header(name: str, ending: str, data: bytes) -> list[str]:
@@ -103,12 +140,18 @@ def _widths(text: str, separator: str) -> list[int]:
 
 def _rows(name: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, the header included, each with the number of its first line."""
+    yield from _rows_in(name, io.StringIO(text, newline=""), text, separator, len(text))
+
+
+def _rows_in(
+    name: str, file: Iterable[str], head: str, separator: str, longest: int
+) -> Iterator[tuple[int, list[str]]]:
+    """As ``_rows``, of a file whose text begins with ``head`` and whose cells are at most ``longest`` characters."""
     # The limit is the process's, and shorter than some prompts.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    told = SPREADSHEET_LINE.match(text)
-    first = text[told.end() if told else 0 :].lstrip("\r\n").partition("\n")[0]
+    csv.field_size_limit(max(csv.field_size_limit(), longest))
+    told = SPREADSHEET_LINE.match(head)
+    first = head[told.end() if told else 0 :].lstrip("\r\n").partition("\n")[0]
     padded = 0 < first.count(separator) == first.count(f"{separator} ")
-    file = io.StringIO(text, newline="")
     read = csv.reader(file, delimiter=separator, strict=True, skipinitialspace=padded)
     if told:
         next(read)

@@ -1,0 +1,89 @@
+"""Account: which prompts are done, a byte each, and the outputs that the ranks have written since the last look."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from nbkit.inference.bulk.folder import BulkFolder
+from nbkit.inference.bulk.lines import Head, cut_torn_end, heads
+
+OPEN, FINISHED, FAILED = range(3)
+
+
+class Account:
+    """Which prompts have their output, or their error."""
+
+    def __init__(self) -> None:
+        self._states = bytearray()
+        self.finished = 0
+        self.failed = 0
+        self.new_tokens = 0
+
+    @property
+    def done(self) -> int:
+        """Prompts for which nothing is left to do."""
+        return self.finished + self.failed
+
+    def is_open(self, index: int) -> bool:
+        """Whether a prompt has nothing yet."""
+        return index >= len(self._states) or self._states[index] == OPEN
+
+    def take(self, head: Head) -> bool:
+        """Count a line; False if its prompt had one before."""
+        if not self.is_open(head.index):
+            return False
+        if head.index >= len(self._states):
+            # At least doubled, so that it is seldom copied.
+            self._states.extend(bytes(max(head.index + 1 - len(self._states), len(self._states))))
+        self._states[head.index] = FAILED if head.new_tokens is None else FINISHED
+        if head.new_tokens is None:
+            self.failed += 1
+        else:
+            self.finished += 1
+            self.new_tokens += head.new_tokens
+        return True
+
+
+def read_parts(folder: BulkFolder) -> Account:
+    """What is done already; what a crash has left of a last line is cut off."""
+    account = Account()
+    for path in folder.part_files():
+        if torn := cut_torn_end(path):
+            folder.note(f"{path.name}: {torn} bytes after its last whole line were cut off.")
+        with path.open("rb") as file:
+            for _, head in heads(file):
+                account.take(head)
+    return account
+
+
+class Tails:
+    """The parts of an attempt, read as they grow."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, BinaryIO] = {}
+        self._unsynced: set[int] = set()
+
+    def add(self, path: Path) -> None:
+        """Read this one, too; it is there."""
+        if path not in self._files:
+            self._files[path] = path.open("rb")
+
+    def new(self) -> Iterator[Head]:
+        """The lines that were written since the last look."""
+        for file in self._files.values():
+            for _, head in heads(file):
+                self._unsynced.add(file.fileno())
+                yield head
+
+    def sync(self) -> None:
+        """Have what was read reach the disk."""
+        for descriptor in self._unsynced:
+            os.fsync(descriptor)
+        self._unsynced.clear()
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()

@@ -1,0 +1,178 @@
+"""Bulk: what a folder holds of a night's work, read from any process, while it runs and afterwards."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nbkit.errors import InputError
+from nbkit.files.atomic_write import check_writable
+from nbkit.inference.bulk.folder import BulkFolder
+from nbkit.inference.bulk.lines import COLUMNS, head_of, row_of
+from nbkit.inference.bulk.manifest import Manifest
+from nbkit.inference.bulk.status import BulkStatus, read_status
+from nbkit.records.export import without_formula
+from nbkit.records.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas
+
+ROWS = 10_000
+"""Of a table, unless more or fewer are asked for."""
+EXPORT_ENDINGS = (".jsonl", ".csv", ".parquet")
+
+
+class Bulk:
+    """A bulk, by its folder. Nothing of its outputs is in memory: they are read as they are asked for.
+
+    Iterating gives a dict a prompt: ``index``, ``prompt``, ``output``, ``prompt_tokens``, ``new_tokens``,
+    ``finish_reason`` and ``error``; of a prompt that failed the output is None, of another the error. They
+    come in the prompts' order, once each; of a bulk that is not finished, in the order in which they finished.
+    """
+
+    def __init__(self, folder: BulkFolder, manifest: Manifest) -> None:
+        self._folder = folder
+        self._manifest = manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Bulk:
+        """The bulk in a folder, whether it runs, was stopped or is finished.
+
+        Raises
+        ------
+        InputError
+            The folder holds none.
+        """
+        there = BulkFolder(folder)
+        return cls(there, Manifest.load(there.manifest))
+
+    def __repr__(self) -> str:
+        status = self.status()
+        of = f" of {status.total:,}" if status.total is not None else ""
+        return f"<Bulk in {self.folder}: {status.finished:,}{of} finished, {status.failed:,} failed>"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder.path
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked for at its beginning."""
+        return self._manifest.settings
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What its prompts are from; of a file its path, size and column, and its SHA-256 once that is known."""
+        return Manifest.load(self._folder.manifest).source
+
+    def status(self) -> BulkStatus:
+        """How far it is now."""
+        status, is_running = read_status(self._folder.status), self._folder.is_held
+        if not is_running:
+            status = replace(status, tokens_per_second=0.0, seconds_left=None)
+        return replace(status, is_running=is_running, is_complete=self._folder.outputs.exists())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(row_of, self._lines())
+
+    def failures(self) -> Iterator[dict[str, Any]]:
+        """The prompts that failed."""
+        return (row for row in self if row["error"] is not None)
+
+    def to_table(self, rows: int = ROWS) -> Iterator[pandas.DataFrame]:
+        """Pandas tables of up to so many prompts, one after the other."""
+        import pandas
+
+        for some in _in_pieces(iter(self), rows):
+            yield pandas.DataFrame(some, columns=list(COLUMNS))
+
+    def export(self, path: str | Path) -> Path:
+        """Write all outputs as ``.jsonl``, ``.csv`` or ``.parquet``, as the path's ending asks, and return the path.
+
+        In ``.csv`` a text that a spreadsheet would take for a formula gets a single quote before it, as in
+        ``nbkit.records.export.export_csv``; prompts that are messages are JSON in ``.csv`` and ``.parquet``.
+
+        Raises
+        ------
+        InputError
+            Another ending, the file cannot be written, or pyarrow is not installed.
+        """
+        write = {".jsonl": self._write_jsonl, ".csv": self._write_csv, ".parquet": self._write_parquet}
+        path = Path(path)
+        if path.suffix not in write:
+            raise InputError(f"outputs are exported as {', '.join(EXPORT_ENDINGS)}, not as {path.suffix!r}.")
+        check_writable(path)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            write[path.suffix](partial)
+            partial.replace(path)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}.") from None
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    def _lines(self) -> Iterator[bytes]:
+        if self._folder.outputs.exists():
+            with self._folder.outputs.open("rb") as file:
+                yield from file
+            return
+        seen = bytearray()
+        for path in self._folder.part_files():
+            with path.open("rb") as file:
+                # The last line of a part may be one that is being written.
+                for line in itertools.takewhile(lambda line: head_of(line) is not None, file):
+                    head = head_of(line)
+                    assert head is not None
+                    if head.index >= len(seen):
+                        seen.extend(bytes(head.index + 1))
+                    if not seen[head.index]:
+                        seen[head.index] = 1
+                        yield line
+
+    def _write_jsonl(self, path: Path) -> None:
+        with path.open("wb") as file:
+            file.writelines(self._lines())
+
+    def _write_csv(self, path: Path) -> None:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            write = _csv_writer(file)
+            for row in self:
+                write([without_formula(value) for value in _flat(row).values()])
+
+    def _write_parquet(self, path: Path) -> None:
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            raise InputError("pyarrow is not installed; run: python -m pip install pyarrow") from None
+        texts, numbers = pyarrow.string(), pyarrow.int64()
+        kinds = {"index": numbers, "prompt_tokens": numbers, "new_tokens": numbers}
+        schema = pyarrow.schema([(column, kinds.get(column, texts)) for column in COLUMNS])
+        with parquet.ParquetWriter(path, schema) as writer:
+            for some in _in_pieces(map(_flat, self), ROWS):
+                writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
+
+
+def _csv_writer(file: TextIO) -> Callable[[list[Any]], Any]:
+    # Every text in quotes: where a spreadsheet separates by semicolons, one in a text would begin a cell.
+    writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    return writer.writerow
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without lists."""
+    prompt = row["prompt"]
+    return row if isinstance(prompt, str | None) else {**row, "prompt": json.dumps(prompt, ensure_ascii=False)}
+
+
+def _in_pieces(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while some := list(itertools.islice(rows, size)):
+        yield some

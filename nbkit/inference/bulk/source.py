@@ -1,0 +1,231 @@
+"""Source: the prompts of a bulk, read as they are needed, in windows that are the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nbkit.errors import InputError, shorten
+from nbkit.inference.bulk.lines import as_json
+from nbkit.prompts.files.streamed import PromptStream, Unreadable, stream_prompts
+from nbkit.records.request import Conversation, PromptLike, check_prompt
+
+WINDOW = 1024
+"""Prompts, at most, that are ordered by length among themselves."""
+WINDOW_CHARACTERS = 8_000_000
+WINDOW_S = 1.0
+"""A window ends after so many seconds, where prompts come slowly."""
+HASHED_BYTES = 2**20
+
+Item = str | Conversation | Unreadable
+
+
+class Source(Protocol):
+    """Where prompts come from."""
+
+    def items(self) -> Iterator[Item]:
+        """The prompts, from the first on, each checked; what is wrong with one stands in its place."""
+        ...
+
+    def share_read(self) -> float | None:
+        """How much of it has been read, 0 to 1; None if that cannot be told."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, for the manifest."""
+        ...
+
+
+class FileSource:
+    """The prompts of a file."""
+
+    def __init__(self, path: str | Path, column: str | None) -> None:
+        self.path = Path(path).absolute()
+        self.stream: PromptStream = stream_prompts(path, column)
+
+    def items(self) -> Iterator[Item]:
+        return _checked(self.stream)
+
+    def share_read(self) -> float | None:
+        return self.stream.share_read
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": "file",
+            "path": str(self.path),
+            "bytes": os.stat(self.path).st_size,
+            "column": self.stream.column,
+            "taken": self.stream.taken,
+        }
+
+
+class GivenSource:
+    """Prompts that were given as a list, or as anything to iterate over, once."""
+
+    def __init__(self, prompts: Iterable[PromptLike]) -> None:
+        self._prompts = prompts
+        self._count = len(prompts) if isinstance(prompts, Sized) else None
+        self._read = 0
+
+    def items(self) -> Iterator[Item]:
+        for item in _checked(self._prompts):
+            self._read += 1
+            yield item
+
+    def share_read(self) -> float | None:
+        return None if self._count is None else self._read / max(1, self._count)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "given", "prompts": self._count}
+
+
+def source_of(source: str | Path | Iterable[PromptLike], column: str | None) -> Source:
+    """A path of a file, or prompts.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or what was given is neither.
+    """
+    if isinstance(source, str | Path):
+        return FileSource(source, column)
+    if column is not None:
+        raise InputError(
+            f"column={shorten(column)} is for files; these prompts were given as {type(source).__name__}."
+        )
+    if isinstance(source, Conversation) or not isinstance(source, Iterable):
+        raise InputError(f"the prompts of a bulk are a file's path or a list of them, not {type(source).__name__}.")
+    return GivenSource(source)
+
+
+def _checked(prompts: Iterable[Any]) -> Iterator[Item]:
+    for index, prompt in enumerate(prompts):
+        if isinstance(prompt, Unreadable):
+            yield prompt
+            continue
+        try:
+            yield check_prompt(index, prompt)
+        except InputError as error:
+            yield Unreadable(str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Prompts that follow each other, the first of which has the index ``begin``."""
+
+    begin: int
+    items: list[Item]
+
+    @property
+    def digest(self) -> str:
+        """Of their texts, so that it is seen whether they are the same another time."""
+        digest = hashlib.blake2b(digest_size=16)
+        for item in self.items:
+            value = [item.why] if isinstance(item, Unreadable) else as_json(item)
+            digest.update(json.dumps(value).encode() + b"\n")
+        return digest.hexdigest()
+
+
+class Windows:
+    """The windows of a source; those that were read before have to be what they were.
+
+    What was read is written into ``file``, a line a window, before any of its prompts is used.
+    """
+
+    def __init__(self, source: Source, file: Path) -> None:
+        self._items = source.items()
+        self._file = file
+        self._recorded = _recorded(file)
+        self.total: int | None = None
+        """How many prompts there are, once all are read."""
+        self.read = 0
+        """How many prompts are read."""
+
+    def __iter__(self) -> Iterator[Window]:
+        for count, digest in self._recorded:
+            yield self._again(count, digest)
+        with self._file.open("a", encoding="utf-8") as file:
+            while window := self._next():
+                file.write(json.dumps([len(window.items), window.digest]) + "\n")
+                file.flush()
+                yield window
+        self.total = self.read
+
+    def _again(self, count: int, digest: str) -> Window:
+        window = Window(self.read, list(itertools.islice(self._items, count)))
+        if len(window.items) < count:
+            raise InputError(
+                f"the source has {self.read + len(window.items):,} prompts now, and had {self.read + count:,} or "
+                "more when this bulk began: give it the same source, or another folder."
+            )
+        self.read += count
+        if window.digest != digest:
+            raise InputError(
+                f"among the prompts {window.begin:,} to {self.read - 1:,} of the source are others than when this "
+                "bulk began: give it the same source, or another folder."
+            )
+        return window
+
+    def _next(self) -> Window | None:
+        items: list[Item] = []
+        characters, ends_s = 0, time.monotonic() + WINDOW_S
+        for item in self._items:
+            items.append(item)
+            characters += 0 if isinstance(item, Unreadable) else len(str(item))
+            if len(items) >= WINDOW or characters >= WINDOW_CHARACTERS or time.monotonic() > ends_s:
+                break
+        if not items:
+            return None
+        window = Window(self.read, items)
+        self.read += len(items)
+        return window
+
+
+def _recorded(file: Path) -> Iterator[tuple[int, str]]:
+    """What was read before; a torn last line is cut off."""
+    try:
+        with file.open("r+b") as recorded:
+            whole = 0
+            for line in recorded:
+                if not line.endswith(b"]\n"):
+                    recorded.truncate(whole)
+                    return
+                whole += len(line)
+                count, digest = json.loads(line)
+                yield count, digest
+    except FileNotFoundError:
+        return
+
+
+class Hashing(threading.Thread):
+    """The SHA-256 of a file, computed beside everything else; None until it is there, and where it cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(name="nbkit-bulk-hash", daemon=True)
+        self._path = path
+        self._stopped = threading.Event()
+        self.found: str | None = None
+
+    def run(self) -> None:
+        digest = hashlib.sha256()
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                while data := file.read(HASHED_BYTES):
+                    if self._stopped.is_set():
+                        return
+                    digest.update(data)
+        except OSError:
+            return
+        self.found = digest.hexdigest()
+
+    def stop(self) -> None:
+        """Leave it."""
+        self._stopped.set()

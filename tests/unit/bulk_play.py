@@ -1,0 +1,98 @@
+"""A stand-in for ranks in tests of a bulk: one thread that draws from the spool as a rank does, without a model."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from nbkit.errors import RankDied, RankError
+from nbkit.inference.bulk.folder import BulkFolder
+from nbkit.inference.bulk.lines import output_line, write_whole
+from nbkit.inference.bulk.on_rank import BulkBegun, BulkOrder
+from nbkit.inference.bulk.spool import SpoolReader, TakenLog, taken_log
+from nbkit.records import Output
+from nbkit.records.request import Request
+from nbkit.runtime import Emitted, Job
+
+SEQUENCES = 4
+
+
+class PlayedRanks:
+    """Gives a prompt's text in capitals. ``before`` is called with each prompt before its output, and may raise."""
+
+    numbers = None
+
+    def __init__(self, before: Callable[[Request], None] = lambda request: None) -> None:
+        self.pool = self
+        self.is_closed = False
+        self.orders: list[BulkOrder] = []
+        self._before = before
+
+    def give(self, fn: Any, args: tuple[BulkOrder], kwargs: Any, numbers: Any, heeds_cancel: bool) -> Job:
+        cancelled = threading.Event()
+        job = Job("bulk", lambda *_: None, lambda job: cancelled.set())
+        self.orders.append(args[0])
+        threading.Thread(target=self._run, args=(job, args[0], cancelled)).start()
+        return job
+
+    def _run(self, job: Job, order: BulkOrder, cancelled: threading.Event) -> None:
+        job.set_running_or_notify_cancel()
+        folder = BulkFolder(order.folder)
+        spooled = folder.spool / f"{order.attempt:06d}"
+        reader, taken = SpoolReader(spooled), TakenLog(taken_log(spooled, 0))
+        part = os.open(folder.part(order.attempt, "rank-0"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        job.add_event(Emitted(0, BulkBegun("float32", SEQUENCES, None)))
+        try:
+            self._generate(order, reader, taken, part, cancelled)
+        except BaseException as error:
+            job.set_exception(error)
+        else:
+            job.set_result(None)
+        finally:
+            os.close(part)
+            reader.close()
+            taken.close()
+
+    def _generate(
+        self, order: BulkOrder, reader: SpoolReader, taken: TakenLog, part: int, cancelled: threading.Event
+    ) -> None:
+        side_by_side = 1 if order.settings.batch_size == 1 else SEQUENCES
+        for number in itertools.count():
+            while (requests := reader.at(range(number * side_by_side, (number + 1) * side_by_side))) is None:
+                if cancelled.wait(0.001):
+                    return
+            if not requests or cancelled.is_set():
+                return
+            taken.add(requests)
+            for request in requests:
+                self._before(request)
+            lines = [output_line(r, Output(r.index, str(r.prompt).upper(), 1, 2, "length")) for r in requests]
+            write_whole(part, b"".join(lines))
+
+
+def dies_at(indices: Iterable[int], times: int = 1_000_000) -> Callable[[Request], None]:
+    """A rank that dies, so many times at most, whenever one of these prompts is under way."""
+    left = dict.fromkeys(indices, times)
+
+    def die(request: Request) -> None:
+        if left.get(request.index, 0):
+            left[request.index] -= 1
+            raise RankDied(0, "rank 0 (process 1) was killed (SIGKILL).")
+
+    return die
+
+
+def no_room_at(index: int) -> Callable[[Request], None]:
+    """A rank that cannot write when it comes to this prompt."""
+
+    def raise_it(request: Request) -> None:
+        if request.index == index:
+            error = RankError(0, "OSError", "")
+            error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+            raise error
+
+    return raise_it
