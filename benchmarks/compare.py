@@ -181,7 +181,8 @@ def rows_of(
                 "where": contender.where,
                 "useful tokens/s": rate,
                 "times the article's": compare(baseline, seconds)["median_of_pairwise_ratios"],
-                "% of the roofline": 100 * rate / limit,
+                # Weights in fewer bits have another limit.
+                "% of the roofline": 100 * rate / limit if contender.exact else None,
                 "same text in float32": f"{same[name]} of {min(CHECKED_PROMPTS, len(work.prompts))}",
             }
         )

@@ -237,7 +237,7 @@ if result.is_file():
         go.Bar(
             x=[row["useful tokens/s"] for row in table],
             y=[f"{row['contender']} ({row['where']})" for row in table],
-            text=[f"{row['% of the roofline']:.0f}% of the roofline" for row in table],
+            text=[f"{share:.0f}% of the roofline" if (share := row["% of the roofline"]) else "" for row in table],
             orientation="h",
         )
     )
