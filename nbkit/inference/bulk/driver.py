@@ -341,6 +341,7 @@ class _BulkRun:
         """Leave everything as somebody else can go on with it."""
         if self._hashing is not None:
             self._hashing.stop()
+        self._windows.close()
         self._tell_status(is_running=False)
         if self._own_part is not None:
             os.close(self._own_part)

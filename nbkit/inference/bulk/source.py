@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,12 +26,13 @@ WINDOW_S = 1.0
 HASHED_BYTES = 2**20
 
 Item = str | Conversation | Unreadable
+Items = Generator[Item, None, None]
 
 
 class Source(Protocol):
     """Where prompts come from."""
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Items:
         """The prompts, from the first on, each checked; what is wrong with one stands in its place."""
         ...
 
@@ -51,7 +52,7 @@ class FileSource:
         self.path = Path(path).absolute()
         self.stream: PromptStream = stream_prompts(path, column)
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Items:
         return _checked(self.stream)
 
     def share_read(self) -> float | None:
@@ -75,7 +76,7 @@ class GivenSource:
         self._count = len(prompts) if isinstance(prompts, Sized) else None
         self._read = 0
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Items:
         for item in _checked(self._prompts):
             self._read += 1
             yield item
@@ -106,7 +107,7 @@ def source_of(source: str | Path | Iterable[PromptLike], column: str | None) -> 
     return GivenSource(source)
 
 
-def _checked(prompts: Iterable[Any]) -> Iterator[Item]:
+def _checked(prompts: Iterable[Any]) -> Items:
     for index, prompt in enumerate(prompts):
         if isinstance(prompt, Unreadable):
             yield prompt
@@ -152,12 +153,16 @@ class Windows:
     def __iter__(self) -> Iterator[Window]:
         for count, digest in self._recorded:
             yield self._again(count, digest)
-        with self._file.open("a", encoding="utf-8") as file:
-            while window := self._next():
+        while window := self._next():
+            with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([len(window.items), window.digest]) + "\n")
-                file.flush()
-                yield window
+            yield window
         self.total = self.read
+
+    def close(self) -> None:
+        """Close what is read from; there are no more windows then."""
+        self._recorded.close()
+        self._items.close()
 
     def _again(self, count: int, digest: str) -> Window:
         window = Window(self.read, list(itertools.islice(self._items, count)))
@@ -189,7 +194,7 @@ class Windows:
         return window
 
 
-def _recorded(file: Path) -> Iterator[tuple[int, str]]:
+def _recorded(file: Path) -> Generator[tuple[int, str], None, None]:
     """What was read before; a torn last line is cut off."""
     try:
         with file.open("r+b") as recorded:
