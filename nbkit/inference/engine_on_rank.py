@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbkit.engines import Engine, Request, make_engine, sequences_that_fit
+from nbkit.engines import Engine, Request, Streamed, make_engine, sequences_that_fit
 from nbkit.inference import schedule
 from nbkit.inference.kept_model import load_model
 from nbkit.records import Fallback
@@ -36,6 +36,26 @@ class Plan:
 
     selected: Selected
     fitting: int
+
+
+class RankWatch:
+    """What an engine sees of its rank: the clock, and whether to stop. What it reports, nobody hears."""
+
+    def __init__(self, job: JobContext, device: str) -> None:
+        self._job = job
+        self.device = device
+        self.rank = job.rank
+
+    @property
+    def cancelled(self) -> bool:
+        return self._job.cancelled
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._job.elapsed_s
+
+    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
+        """See ``Watch``."""
 
 
 class EngineOnRank:

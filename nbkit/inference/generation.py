@@ -10,7 +10,7 @@ from nbkit.engines import BatchDone, Engine, Request, Streamed
 from nbkit.errors import WorkersError
 from nbkit.files import machine
 from nbkit.inference import schedule
-from nbkit.inference.engine_on_rank import EngineOnRank, Plan, Preparing, agreed_fallback
+from nbkit.inference.engine_on_rank import EngineOnRank, Plan, Preparing, RankWatch, agreed_fallback
 from nbkit.records import Fallback, OutOfMemory, Output, RankRecord
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
@@ -209,22 +209,10 @@ def _needs_lengths(settings: Settings) -> bool:
     return settings.order == "by_length" or (settings.token_budget is not None and not settings.is_in_flight)
 
 
-class _Reporter:
-    """What an engine sees of its rank: the clock, whether to stop, and where to say how far it is."""
+class _Reporter(RankWatch):
+    """Passes on what an engine reports, a few times a second."""
 
-    def __init__(self, job: JobContext, device: str) -> None:
-        self._job = job
-        self.device = device
-        self._said_s = -PROGRESS_EVERY_S  # the first token is news at once
-        self.rank = job.rank
-
-    @property
-    def cancelled(self) -> bool:
-        return self._job.cancelled
-
-    @property
-    def elapsed_s(self) -> float:
-        return self._job.elapsed_s
+    _said_s = -PROGRESS_EVERY_S  # the first token is news at once
 
     def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
         now = self._job.elapsed_s

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import csv
 import dataclasses
+import html
 import json
 
 import pytest
@@ -19,7 +21,7 @@ from nbkit.measure.sweep import Grid, Measurement, Sweep
 from nbkit.measure.sweep.record import Failure
 from nbkit.records import Fallback, LoadSample, OutOfMemory
 from nbkit.records.export import export_csv
-from nbkit.records.headline import headline_with_note
+from nbkit.records.headline import headline_with_note, run_note
 from nbkit.records.run import Run
 
 WHOLE = dataclasses.replace(
@@ -138,8 +140,12 @@ def test_whatever_is_wrong_is_refused_or_can_be_shown(at, wrong):
 
 
 def test_a_file_with_nothing_wrong_makes_a_report_and_tables(tmp_path):
-    write_report({"one": Run.from_dict(DATA)}, tmp_path / "r.html")
-    export_csv({"one": Run.from_dict(DATA)}, tmp_path / "r.csv")
+    loaded = Run.from_dict(DATA)
+    write_report({"one": loaded}, tmp_path / "r.html")
+    runs, outputs = export_csv({"one": loaded}, tmp_path / "r.csv")
+    assert run_note(loaded) in html.unescape((tmp_path / "r.html").read_text())
+    for file, rows in ((runs, 1), (outputs, len(loaded.prompts))):
+        assert len(list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))) == rows
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +201,5 @@ def test_what_of_a_sweep_is_damaged_is_named(stored, tmp_path, at, wrong, messag
 def test_a_sweep_that_loads_makes_a_report(sweep, stored, tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps(stored))
     write_sweep_report(Sweep.load(tmp_path / "sweep.json"), tmp_path / "sweep.html")
+    told = (tmp_path / "sweep.html").read_text()
+    assert all(failure.message in told for failure in sweep.failures)

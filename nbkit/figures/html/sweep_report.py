@@ -61,6 +61,7 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
     said = [line for own in points_by_series(sweep.runs).values() for line in explain_all(own)]
     notes = [(each, figures.run_note(each.run)) for each in sweep.measurements]
     said += [f"{each.point.label}, repeat {each.repeat}: {note}." for each, note in notes if note]
+    said += [f"{each.point.label}, repeat {each.repeat}, failed: {each.message}" for each in sweep.failures]
     sections = [html_table(sweep.summary_rows())]
     # Each once: series of one engine may have the same reason to be left out.
     sections += [f"<p>{html.escape(line)}</p>" for line in dict.fromkeys(said)]

@@ -8,18 +8,18 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbkit.engines import BatchDone, Request, Streamed
+from nbkit.engines import BatchDone, Request
 from nbkit.errors import InputError, PromptError
 from nbkit.inference import schedule
 from nbkit.inference.bulk.folder import BulkFolder
 from nbkit.inference.bulk.lines import failed_line, output_line, write_whole
 from nbkit.inference.bulk.spool import SpoolReader, TakenLog, taken_log
-from nbkit.inference.engine_on_rank import EngineOnRank, agreed_fallback
+from nbkit.inference.engine_on_rank import EngineOnRank, RankWatch, agreed_fallback
 from nbkit.models import LoadedModel
 from nbkit.records import Fallback, OutOfMemory, Output
 from nbkit.records.settings import Settings
@@ -142,7 +142,7 @@ class _RankAtWork:
 
     def run(self) -> None:
         """Generate until nothing is left, or the job is cancelled."""
-        watch, numbers = _Watch(self._job, str(self._work.loaded.device)), self._job.work_counter()
+        watch, numbers = RankWatch(self._job, str(self._work.loaded.device)), self._job.work_counter()
         places = (range(number * self._unit, (number + 1) * self._unit) for number in numbers)
         try:
             while not self._is_done(watch, places):
@@ -155,7 +155,7 @@ class _RankAtWork:
             os.close(self._part)
             self._taken.close()
 
-    def _is_done(self, watch: _Watch, places: Iterator[range]) -> bool:
+    def _is_done(self, watch: RankWatch, places: Iterator[range]) -> bool:
         """Generate to the end with one engine; False if a prompt has ended that before."""
         try:
             for done in self._work.new_engine().generate(self._batches(places), watch):
@@ -252,23 +252,3 @@ def _end_if_broken(device: torch.device) -> None:
     except Exception:
         traceback.print_exc(file=sys.__stderr__)
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-class _Watch:
-    """What an engine sees of its rank. Nothing is streamed: who watches a night's work looks at its status."""
-
-    def __init__(self, job: JobContext, device: str) -> None:
-        self._job = job
-        self.device = device
-        self.rank = job.rank
-
-    @property
-    def cancelled(self) -> bool:
-        return self._job.cancelled
-
-    @property
-    def elapsed_s(self) -> float:
-        return self._job.elapsed_s
-
-    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
-        pass
