@@ -62,6 +62,10 @@ def test_notebook_is_true_with_other_numbers_of_ranks(name, ranks):
 
     run(notebook)
 
+    # A cell that raises ends the run: the last one was reached.
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+
 
 def test_there_are_the_four_first_notebooks():
     assert NAMES[:4] == ["00_start_here", "01_hello_gather", "02_one_prompt_at_a_time", "03_batches"]

@@ -92,9 +92,11 @@ def test_lines_that_wait_together_go_together_but_not_past_other_messages(notebo
 def test_a_value_larger_than_what_may_wait_goes_alone(notebook, monkeypatch):
     monkeypatch.setattr(outboxes, "MOST_WAITING_BYTES", 10)
     notebook.takes.release(100)
-    for number in range(5):
-        notebook.outbox.put_value(wire.RankEvent(number, bytes(1000)))
+    values = [wire.RankEvent(number, bytes(1000)) for number in range(5)]
+    for value in values:
+        notebook.outbox.put_value(value)
     until(lambda: len(notebook.got) == 5)
+    assert notebook.got == values
 
 
 def test_what_an_abort_left_uncounted_is_made_good(notebook, monkeypatch):
@@ -105,3 +107,4 @@ def test_what_an_abort_left_uncounted_is_made_good(notebook, monkeypatch):
         notebook.outbox.put_line(1, "stdout", str(number))
     until(lambda: len(notebook.texts()) == 100)
     until(lambda: notebook.outbox._waiting_bytes == 0)
+    assert notebook.texts() == [str(number) for number in range(100)]

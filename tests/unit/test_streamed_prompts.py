@@ -41,7 +41,7 @@ def written(kind: str, rows: list[tuple[str, str]]) -> bytes:
     return table.getvalue().encode()
 
 
-def same(path, data: bytes) -> None:
+def assert_same(path, data: bytes) -> None:
     """Both readers give the same prompts; what the whole-file reader refuses, the stream has in its place."""
     path.write_bytes(data)
     try:
@@ -65,24 +65,24 @@ def same(path, data: bytes) -> None:
 def test_lines_of_text(tmp_path_factory, lines, packed):
     data = "\n".join(lines).encode()
     path = tmp_path_factory.mktemp("p") / ("p.txt.gz" if packed else "p.txt")
-    same(path, gzip.compress(data) if packed else data)
+    assert_same(path, gzip.compress(data) if packed else data)
 
 
 @given(values=st.lists(VALUES))
 def test_lines_of_json(tmp_path_factory, values):
     data = "\n".join(json.dumps(value, ensure_ascii=False) for value in values).encode()
-    same(tmp_path_factory.mktemp("p") / "p.jsonl", data)
+    assert_same(tmp_path_factory.mktemp("p") / "p.jsonl", data)
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1))
 def test_tables(tmp_path_factory, kind, rows):
-    same(tmp_path_factory.mktemp("p") / f"p.{kind}", written(kind, rows))
+    assert_same(tmp_path_factory.mktemp("p") / f"p.{kind}", written(kind, rows))
 
 
 def test_a_document_is_read_as_a_whole_up_to_a_size(tmp_path, monkeypatch):
     path = tmp_path / "p.json"
-    same(path, json.dumps(["a", "b"]).encode())
+    assert_same(path, json.dumps(["a", "b"]).encode())
     monkeypatch.setattr(streamed, "MOST_WHOLE_BYTES", 3)
     with pytest.raises(InputError, match=r"write a value a line \(jq"):
         stream_prompts(path)

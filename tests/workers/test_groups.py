@@ -128,7 +128,8 @@ def test_a_generation_on_one_rank_leaves_the_others_idle(four):
     assert not job.done(), "it worked all the time"
     job.cancel()
     assert busy[0] > 0.2
-    assert max(busy[1:]) <= 0.05, f"seconds of a core in one second: {busy}"
+    # Sums of ticks of 0.01 s, which a float may miss by a hair.
+    assert max(round(seconds, 6) for seconds in busy[1:]) <= 0.02, f"seconds of a core in one second: {busy}"
 
 
 def test_a_run_on_some_ranks_carries_their_numbers(four):

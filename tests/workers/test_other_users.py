@@ -91,10 +91,16 @@ def test_another_user_can_neither_read_nor_write_what_the_ranks_agree_on(holding
 def test_a_stranger_that_connects_to_a_rank_changes_nothing(holding):
     import socket
 
-    for address in listening(holding):
+    pids = [info.pid for info in holding.wait_until_ready()]
+    addresses = listening(holding)
+    assert addresses, "gloo's own"
+    for address in addresses:
         for greeting in (bytes(8), (1).to_bytes(8, "little"), os.urandom(100)):
             with socket.create_connection(address, timeout=5) as stranger:
                 stranger.sendall(greeting)
+    # The job still gathers from both: the fixture looks at that when it ends.
+    assert all(psutil.Process(pid).is_running() for pid in pids)
+    assert holding.unfinished_jobs
 
 
 def test_where_the_ranks_are_said_to_meet_nobody_listens(own_pool):
