@@ -78,6 +78,25 @@ def test_a_second_click_while_it_runs_starts_nothing(explore):
     assert len(dashboard.runs) == 1
 
 
+@pytest.mark.parametrize(("make", "button"), [(Explore, "Run"), (Hello, "Say hello")])
+def test_a_click_as_soon_as_the_button_is_on_again_counts(make, button, workers):
+    with contextlib.closing(make(workers, **(TINY if make is Explore else {}))) as dashboard:
+        wait_until_idle(dashboard)
+        is_off = []
+
+        def click_once(change):
+            if not change.new and not is_off:
+                dashboard.run()
+                is_off.append(change.owner.disabled)
+
+        control(dashboard, button).observe(click_once, "disabled")
+        dashboard.run()
+        wait_for(lambda: is_off)
+        wait_until_idle(dashboard)
+        assert is_off == [True], "the click was taken"
+        assert not control(dashboard, button).disabled
+
+
 def test_what_buttons_do_can_be_done_from_code(workers):
     with contextlib.closing(Hello(workers)) as hello:
         wait_until_idle(hello)

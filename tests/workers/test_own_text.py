@@ -79,8 +79,10 @@ def test_where_one_rank_finds_an_engine_wrong_all_ranks_take_another(own_workers
 
         from nbkit.engines.attention_masks import AttentionMasks
 
-        os.environ["NBKIT_CACHE"] = folder  # nothing is proven yet
-        if PartialState().process_index == 1:
+        rank = PartialState().process_index
+        # Nothing is proven yet, nor by the other rank before this one looks.
+        os.environ["NBKIT_CACHE"] = f"{folder}-{rank}"
+        if rank == 1:
             AttentionMasks.of_step = lambda *_: None
 
     own_workers.run(plant, str(tmp_path / "cache"))

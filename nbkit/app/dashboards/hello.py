@@ -41,10 +41,8 @@ class HelloDashboard(Dashboard):
         self._start_with_workers(self._get_ready)
 
     def run(self) -> None:
-        """Say hello, as the button does; returns at once, and does nothing while the dashboard is busy."""
-        if not self.is_busy:
-            self._button.disabled = True
-            self._background.request(self._say_hello)
+        """Say hello, as the button does; returns at once, and does nothing while the button is off."""
+        self._press(self._button, self._say_hello)
 
     def _get_ready(self) -> None:
         self._button.disabled = False

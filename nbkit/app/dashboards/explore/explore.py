@@ -99,11 +99,8 @@ class Explore(Dashboard):
         return self._controls.settings()
 
     def run(self) -> None:
-        """Generate, as the Run button does; returns at once, and does nothing while the dashboard is busy."""
-        # A second click can be on its way before the browser knows that the button is off.
-        if not self.is_busy:
-            self._run_button.disabled = True
-            self._background.request(self._run)
+        """Generate, as the Run button does; returns at once, and does nothing while the button is off."""
+        self._press(self._run_button, self._run)
 
     def stop(self) -> None:
         """Stop what runs or waits, as the Stop button does; finished outputs are kept."""

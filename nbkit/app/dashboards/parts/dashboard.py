@@ -54,6 +54,14 @@ class Dashboard:
         self._workers.close()
         close_tree(self.widget)
 
+    def _press(self, button: ipywidgets.Button, act: Callable[[], None]) -> None:
+        """Do in the background what a button is for, unless the button is off; ``act`` switches it on again."""
+        # By the button, not by the thread: a second click is on its way before the browser knows that the button
+        # is off, and one that is wanted comes when it is on again and the thread not yet at its end.
+        if not button.disabled:
+            button.disabled = True
+            self._background.request(act)
+
     def _start_with_workers(self, then: Callable[[], None]) -> None:
         """When the workers are up, do what is to be done first."""
         self._background.request(lambda: self._wait_for_workers(then))

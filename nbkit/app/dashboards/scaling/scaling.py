@@ -99,10 +99,8 @@ class Scaling(Dashboard):
         return self._controls.grid()
 
     def run(self) -> None:
-        """Measure what is left, as the Run button does; returns at once, and does nothing while it is busy."""
-        if not self.is_busy:
-            self._run_button.disabled = True
-            self._background.request(self._run)
+        """Measure what is left, as the Run button does; returns at once, and does nothing while the button is off."""
+        self._press(self._run_button, self._run)
 
     def stop(self) -> None:
         """Stop the run under way, as the Stop button does; what is measured is saved."""
