@@ -37,9 +37,8 @@ def test_notebook_runs_top_to_bottom(name):
         assert "not on this device" not in printed(notebook.cells)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "06_faster" else pytest.param(name, marks=pytest.mark.slow) for name in WITH_A_MODEL]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_A_MODEL)
 def test_notebook_is_true_where_ranks_compute_in_bfloat16(name):
     """As on a GPU: texts part with the batch's shape, and no cell may take them for the same."""
     notebook = read_for_the_tiny_model(name)

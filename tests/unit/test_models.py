@@ -62,7 +62,7 @@ def test_a_killed_build_leaves_no_model_and_the_next_succeeds(cache):
     assert [path.name for path in cache.iterdir() if path.is_dir()] == ["tiny-random"]
 
 
-@pytest.mark.model
+@pytest.mark.slow
 def test_what_a_killed_build_left_is_cleaned_by_the_next(cache):
     (cache / ".tiny-random-partial-left").mkdir(parents=True)
     (cache / ".tiny-random-partial-left" / "half").write_text("x")

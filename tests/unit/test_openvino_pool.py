@@ -88,7 +88,7 @@ def test_top_k_of_one_is_greedy(pool_of, tiny):
     assert drawn[0].tokens == run(pool_of(**asked), tiny)[0].tokens
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", [pytest.param("qwen2", marks=pytest.mark.slow), "qwen3"])
 def test_other_decoders(pool_of, tiny, tmp_path, kind):
     config = AutoConfig.for_model(
         kind, vocab_size=32, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
@@ -120,7 +120,9 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("name", list(DAMAGE))
+@pytest.mark.parametrize(
+    "name", [next(iter(DAMAGE)), *(pytest.param(name, marks=pytest.mark.slow) for name in list(DAMAGE)[1:])]
+)
 def test_a_converted_folder_that_breaks_off_is_converted_anew(pool_of, tiny, name):
     folder = openvino_conversion.converted_folder(tiny)
     whole = (folder / name).stat().st_size

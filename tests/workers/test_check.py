@@ -43,6 +43,7 @@ def outcomes(found: dict[str, Any], *names: str) -> set[str]:
     return {finding["outcome"] for name in names for finding in of(found, name)}
 
 
+@pytest.mark.slow
 def test_ranks_are_checked(tmp_path):
     _, found = check(tmp_path, "--only", "doctor,hello,errors,kills")
     assert {finding["check"] for finding in found["findings"]} == {"doctor", "hello", "errors", "kills"}

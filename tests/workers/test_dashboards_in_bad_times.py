@@ -180,6 +180,7 @@ def scaling(workers, tmp_path):
         each.close()
 
 
+@pytest.mark.slow
 def test_a_sweep_in_a_dashboard_is_stopped_gone_on_with_and_loaded(scaling, tmp_path):
     dashboard = scaling()
     dashboard.run()

@@ -214,7 +214,10 @@ def test_a_crash_in_native_code_shows_where(own_workers):
     assert own_workers.run(int) == [0, 0]
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    "end",
+    [signal.SIGKILL, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGSEGV))],
+)
 def test_a_killed_kernel_leaves_nothing_behind(tmp_path, gone_within, end):
     kernel, pids = start_kernel(tmp_path)
     everyone = family(pids[0])
