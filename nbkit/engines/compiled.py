@@ -187,18 +187,17 @@ class CompiledPool:
         self._ahead = self._launch_after(launched) if self._looks_ahead else None
         chosen = launched.read()
         current = set(map(id, self._active))
-        first, discarded = [], 0
+        new, discarded = [], 0
         for sequence, token in zip(launched.sequences, chosen, strict=True):
             if id(sequence) not in current:  # it had ended when this step was launched
                 discarded += 1
                 continue
-            if not sequence.tokens:
-                first.append(sequence.index)
             sequence.position += 1
             sequence.last = token
             sequence.tokens.append(token)
+            new.append(sequence.index)
         compile_s, self._compile_s = self._compile_s, 0.0
-        return Step(self._take_out_finished(), first, compile_s=compile_s, discarded=discarded)
+        return Step(self._take_out_finished(), new, compile_s=compile_s, discarded=discarded)
 
     def _launch_from_host(self) -> _Launched:
         """Begin a step for the sequences under way."""

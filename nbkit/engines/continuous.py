@@ -119,12 +119,12 @@ class ContinuousPool:
         compile_s = self._let_join()
         assert self._batching is not None
         is_prefill = any(not sequence.tokens for sequence in self._sequences.values())
-        finished, first = [], []
+        finished, came = [], []
         for index, new, is_over in self._batching.step():
             sequence = self._sequences[index]
-            if not sequence.tokens:
-                first.append(index)
+            before = len(sequence.tokens)
             sequence.tokens = sequence.carried + new
+            came += [index] * (len(sequence.tokens) - before)
             reason = self._end.reason(sequence.tokens)
             if reason is None:
                 continue
@@ -133,7 +133,7 @@ class ContinuousPool:
             finished.append(Finished(index, sequence.tokens, reason))
             self._chooser.forget(index)
             del self._sequences[index]
-        return Step(finished, first, is_prefill=is_prefill, compile_s=compile_s)
+        return Step(finished, came, is_prefill=is_prefill, compile_s=compile_s)
 
     def _let_join(self) -> float:
         """Hand on the prompts that wait; seconds that went into compiling or capturing."""

@@ -20,7 +20,7 @@ from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
 from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
 from nbkit.errors import PromptError
 from nbkit.models import LoadedModel
-from nbkit.records import BatchRecord, OutOfMemory, Output
+from nbkit.records import BatchRecord, OutOfMemory, Output, OutputTimes
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
 
@@ -44,14 +44,14 @@ class Finished:
 class Step:
     """What one step brought.
 
-    ``first_tokens`` are the indices of prompts whose first new token came in it.
+    ``new_tokens`` has, for each new token, its prompt's index: of several tokens of one sequence, several times.
     ``is_prefill`` tells a step that worked on prompts from one that only decoded.
     ``compile_s`` seconds of it went into compiling or capturing. ``discarded`` tokens were
     computed for sequences that had ended.
     """
 
     finished: list[Finished]
-    first_tokens: list[int]
+    new_tokens: list[int]
     is_prefill: bool = False
     compile_s: float = 0.0
     discarded: int = 0
@@ -173,14 +173,14 @@ class InFlightEngine:
         decoded_s = watch.elapsed_s
         texts = self._loaded.tokenizer.batch_decode([f.tokens for f in finished], skip_special_tokens=True)
         outputs = tuple(
-            Output(f.index, text, length, len(f.tokens), f.reason)
-            for f, text, length in zip(finished, self._end.text(texts), window.prompt_lengths, strict=True)
+            Output(f.index, text, len(own.tokens), len(f.tokens), f.reason, OutputTimes.of(own.taken_s, own.tokens_s))
+            for f, text, own in zip(finished, self._end.text(texts), window.taken, strict=True)
         )
         end_s = watch.elapsed_s
         record = BatchRecord(
             rank=watch.rank,
             indices=tuple(f.index for f in finished),
-            prompt_tokens=sum(window.prompt_lengths),
+            prompt_tokens=sum(len(own.tokens) for own in window.taken),
             padding_tokens=0,
             new_tokens=window.new_tokens,
             computed_tokens=window.new_tokens + window.discarded,
@@ -200,13 +200,23 @@ class InFlightEngine:
 
 
 @dataclass
+class _TakenRequest:
+    """A request that this rank has taken: waiting, or in the pool; of its new tokens, when each was known."""
+
+    request: Request
+    tokens: list[int]
+    taken_s: float
+    tokens_s: list[float] = field(default_factory=list)
+
+
+@dataclass
 class _Window:
     """What happens between two records."""
 
     begin_s: float
     memory: PeakMemory
     finished: list[Finished] = field(default_factory=list)
-    prompt_lengths: list[int] = field(default_factory=list)
+    taken: list[_TakenRequest] = field(default_factory=list)
     new_tokens: int = 0
     discarded: int = 0
     tokenize_s: float = 0.0
@@ -220,16 +230,6 @@ class _Window:
     def is_long(self, watch: Watch) -> bool:
         """Whether it is time to hand on what has finished."""
         return watch.elapsed_s - self.begin_s >= WINDOW_S
-
-
-@dataclass
-class _TakenRequest:
-    """A request that this rank has taken: waiting, or in the pool."""
-
-    request: Request
-    tokens: list[int]
-    taken_s: float
-    first_token_s: float | None = None
 
 
 class _Scheduler:
@@ -292,17 +292,16 @@ class _Scheduler:
         else:
             window.decode_s += seconds
             window.decode_steps += 1
-        for index in step.first_tokens:
-            self._in_pool[index].first_token_s = now_s
+        for index in step.new_tokens:
+            self._in_pool[index].tokens_s.append(now_s)
         for finished in step.finished:
             own = self._in_pool.pop(finished.index)
             self._positions -= self._positions_of(own)
-            assert own.first_token_s is not None
             window.finished.append(finished)
+            window.taken.append(own)
             window.new_tokens += len(finished.tokens)
-            window.prompt_lengths.append(len(own.tokens))
-            window.first_token_s += own.first_token_s - own.taken_s
-            window.after_first_s += now_s - own.first_token_s
+            window.first_token_s += own.tokens_s[0] - own.taken_s
+            window.after_first_s += now_s - own.tokens_s[0]
         return None
 
     def _begin_anew(self, error: Exception) -> OutOfMemory | None:
@@ -325,6 +324,8 @@ class _Scheduler:
                 f"even alone: {error}. Ask for fewer new tokens, a smaller dtype or a smaller model.",
                 index,
             ) from None
+        for sequence in self._in_pool.values():
+            sequence.tokens_s.clear()
         self._waiting.extendleft(reversed(self._in_pool.values()))
         self._in_pool.clear()
         self._positions = 0

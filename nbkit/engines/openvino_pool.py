@@ -78,23 +78,22 @@ class OpenVinoPool:
         """One step of OpenVINO's scheduler: prompts that joined are read, the others get a token each."""
         is_prefill = any(not tokens for tokens in self._new.values())
         self._pipeline.step()
-        finished, first_tokens = [], []
+        finished, came = [], []
         for index, handle in list(self._handles.items()):
             tokens, reason = self._new[index], None
-            is_new = not tokens
+            before = len(tokens)
             while handle.can_read():
                 (output,) = handle.read().values()
                 tokens.extend(output.generated_ids)
                 reason = output.finish_reason.name
-            if is_new and tokens:
-                first_tokens.append(index)
+            came += [index] * (len(tokens) - before)
             # Not by the library's stop_strings: its converted tokenizer may decode otherwise, and miss one.
             if tokens and self._settings.stop and self._end.reason(tokens) == "stop":
                 handle.cancel()
                 finished.append(Finished(index, self._forget(index), "stop"))
             elif handle.get_status().name != "RUNNING":
                 finished.append(self._finish(index, handle.get_status().name, reason))
-        return Step(finished, first_tokens, is_prefill)
+        return Step(finished, came, is_prefill)
 
     def under_way(self, most: int) -> list[tuple[int, list[int]]]:
         """Up to ``most`` sequences with their new tokens so far, the oldest first."""

@@ -16,10 +16,11 @@ from nbkit.engines.prompt_check import encoded
 from nbkit.engines.protocol import BatchDone, Streamed, Watch
 from nbkit.engines.sampling import ChosenTokens, NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.engines.token_clock import TokenClock
 from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
 from nbkit.errors import PromptError
 from nbkit.models import LoadedModel
-from nbkit.records import BatchRecord, OutOfMemory, Output
+from nbkit.records import BatchRecord, OutOfMemory, Output, OutputTimes
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
 
@@ -91,10 +92,11 @@ class TimedGenerateEngine:
     def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes; see ``Engine``."""
         for requests in batches:
+            taken_s = watch.elapsed_s
             for waiting in [list(requests)] if self._pads else self._by_length(requests):
                 while waiting:
                     taken = waiting[: self.batch_size]
-                    batch = self._try(taken, watch)
+                    batch = self._try(taken, taken_s, watch)
                     if batch is None:
                         return
                     yield batch
@@ -118,10 +120,10 @@ class TimedGenerateEngine:
     def _encoded(self, requests: Sequence[Request]) -> list[list[int]]:
         return encoded(requests, self._loaded, self._settings)
 
-    def _try(self, requests: Sequence[Request], watch: Watch) -> BatchDone | OutOfMemory | None:
+    def _try(self, requests: Sequence[Request], taken_s: float, watch: Watch) -> BatchDone | OutOfMemory | None:
         """The finished batch, None if it was cancelled, or that it was too large: the batch size is then halved."""
         try:
-            return self._generate(requests, watch)
+            return self._generate(requests, taken_s, watch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -134,7 +136,7 @@ class TimedGenerateEngine:
                 ) from None
         free_memory()
         if had_spare:
-            return self._try(requests, watch)
+            return self._try(requests, taken_s, watch)
         self.batch_size = len(requests) // 2
         return OutOfMemory(watch.rank, watch.elapsed_s, sequences=len(requests), then=self.batch_size)
 
@@ -158,8 +160,8 @@ class TimedGenerate:
         }
         self._peak_memory = PeakMemory(loaded.device)
 
-    def __call__(self, requests: Sequence[Request], watch: Watch) -> BatchDone | None:
-        """The finished batch, or None if it was cancelled before its end."""
+    def __call__(self, requests: Sequence[Request], taken_s: float, watch: Watch) -> BatchDone | None:
+        """The finished batch of prompts taken then, or None if it was cancelled before its end."""
         if watch.cancelled:
             return None
         self._peak_memory.reset()
@@ -168,7 +170,8 @@ class TimedGenerate:
         inputs = self._padded(ids)
         width = inputs["input_ids"].shape[1]
         tokenized_s = watch.elapsed_s
-        steps = _StepWatch(watch, self._loaded, requests, width, self._end if self._end.has_strings else None)
+        clock = TokenClock(watch, self._loaded.device)
+        steps = _StepWatch(watch, clock, self._loaded, requests, width, self._end if self._end.has_strings else None)
         ModelState.of(self._loaded).begin_anew()
         with torch.inference_mode():
             sequences = self._loaded.model.generate(
@@ -181,7 +184,8 @@ class TimedGenerate:
         decoded_s = watch.elapsed_s
         if steps.were_cut:
             return None
-        outputs = self._outputs(requests, [len(row) for row in ids], new)
+        assert clock.first_s is not None
+        outputs = self._outputs(requests, [len(row) for row in ids], new, taken_s, clock.times_s())
         end_s = watch.elapsed_s
         prompt_tokens = sum(len(row) for row in ids)
         record = BatchRecord(
@@ -192,8 +196,8 @@ class TimedGenerate:
             new_tokens=sum(output.new_tokens for output in outputs),
             computed_tokens=new.numel(),
             tokenize_s=tokenized_s - begin_s,
-            prefill_s=steps.first_token_s - tokenized_s,
-            decode_s=decoded_s - steps.first_token_s,
+            prefill_s=clock.first_s - tokenized_s,
+            decode_s=decoded_s - clock.first_s,
             detokenize_s=end_s - decoded_s,
             begin_s=begin_s,
             end_s=end_s,
@@ -236,14 +240,23 @@ class TimedGenerate:
             return LogitsProcessorList()
         return LogitsProcessorList([ChosenTokens(self._chooser, [request.index for request in requests], ids, width)])
 
-    def _outputs(self, requests: Sequence[Request], lengths: list[int], new: torch.Tensor) -> tuple[Output, ...]:
-        """Cut each row (tokens of one sequence) where it ends and decode it."""
+    def _outputs(
+        self,
+        requests: Sequence[Request],
+        lengths: list[int],
+        new: torch.Tensor,
+        taken_s: float,
+        tokens_s: Sequence[float],
+    ) -> tuple[Output, ...]:
+        """Cut each row (tokens of one sequence) where it ends and decode it; ``tokens_s`` are the steps' moments."""
         rows = [self._end.cut(row) for row in new.tolist()]
+        # Rows that are equally long have their tokens at the same moments.
+        times = {count: OutputTimes.of(taken_s, tokens_s[:count]) for count in {len(row) for row, _ in rows}}
         texts = self._loaded.tokenizer.batch_decode([row for row, _ in rows], skip_special_tokens=True)
         for request in requests:
             self._chooser.forget(request.index)
         return tuple(
-            Output(request.index, text, length, len(row), reason)
+            Output(request.index, text, length, len(row), reason, times[len(row)])
             for request, text, length, (row, reason) in zip(
                 requests, self._end.text(texts), lengths, rows, strict=True
             )
@@ -251,11 +264,12 @@ class TimedGenerate:
 
 
 class _StepWatch(StoppingCriteria):  # type: ignore[misc]
-    """Called by ``generate`` after each token: notes the first, reports, and ends a cancelled batch."""
+    """Called by ``generate`` after each token: notes when, reports, and ends a cancelled batch."""
 
     def __init__(
         self,
         watch: Watch,
+        clock: TokenClock,
         loaded: LoadedModel,
         requests: Sequence[Request],
         prompt_length: int,
@@ -263,22 +277,17 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
     ) -> None:
         """``strings`` tells where a stop string ends a sequence; None if there are none."""
         self._watch = watch
+        self._clock = clock
         self._strings = strings
         self._has_ended = torch.zeros(len(requests), dtype=torch.bool, device=loaded.device)
-        self._device = loaded.device
         self._tokenizer = loaded.tokenizer
         self._requests = requests[:STREAMED_SEQUENCES]
         self._prompt_length = prompt_length
         self._tokens = 0
-        self.first_token_s = 0.0
         self.were_cut = False
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        if not self.first_token_s:
-            if self._device.type == "cuda":
-                # The token is there when the device is done, not when its work is queued.
-                torch.cuda.synchronize(self._device)
-            self.first_token_s = self._watch.elapsed_s
+        self._clock.tick()
         self._tokens += input_ids.shape[0]
         self._watch.report(self._tokens, lambda: self._streamed(input_ids))
         self.were_cut = self._watch.cancelled

@@ -95,17 +95,15 @@ class VllmPool:
     def step(self) -> Step:
         """One step of vLLM's scheduler: prompts that joined are read, the others get a token each."""
         is_prefill = any(not tokens for tokens in self._new.values())
-        finished, first_tokens = [], []
+        finished, came = [], []
         for output in self._engine.step():
             index, piece = int(output.request_id), output.outputs[0]
-            tokens = self._new[index]
-            if piece.token_ids and not tokens:
-                first_tokens.append(index)
-            tokens.extend(piece.token_ids)
+            self._new[index].extend(piece.token_ids)
+            came += [index] * len(piece.token_ids)
             if output.finished:
                 reason: FinishReason = "stop" if piece.finish_reason == "stop" else "length"
                 finished.append(Finished(index, self._new.pop(index), reason))
-        return Step(finished, first_tokens, is_prefill)
+        return Step(finished, came, is_prefill)
 
     def under_way(self, most: int) -> list[tuple[int, list[int]]]:
         """Up to ``most`` sequences with their new tokens so far, the oldest first."""

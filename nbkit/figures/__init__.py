@@ -13,6 +13,7 @@ except ModuleNotFoundError as error:
 
 from nbkit.figures.comparison import comparison, overlaid_throughput, time_parts
 from nbkit.figures.latency import latency, latency_points
+from nbkit.figures.latency_distribution import latency_distribution
 from nbkit.figures.load import load_over_time, load_traces
 from nbkit.figures.lost_time import gap, lost_time
 from nbkit.figures.machine_picture import machine_picture
@@ -47,6 +48,7 @@ __all__ = [
     "heat_map",
     "histogram_bars",
     "latency",
+    "latency_distribution",
     "latency_points",
     "load_over_time",
     "load_traces",

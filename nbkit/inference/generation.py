@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,8 @@ class _Work(EngineOnRank):
         for batch in self.engine.generate(drawn, _Reporter(self._job, str(self.loaded.device))):
             self._job.emit(batch)
             if isinstance(batch, BatchDone):
-                outputs.extend(batch.outputs)
+                # The gather is the article's: texts and counts, and no more that it would be measured with.
+                outputs.extend(dataclasses.replace(output, times=None) for output in batch.outputs)
         self._job.emit(ShareDone())
         return outputs
 

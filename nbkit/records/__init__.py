@@ -2,6 +2,7 @@
 
 from nbkit.records.batch import BatchRecord, BatchTotals, OutOfMemory
 from nbkit.records.fallback import Fallback, way_in_words
+from nbkit.records.latency import Latencies, OutputTimes, Percentiles
 from nbkit.records.output import Output
 from nbkit.records.rank import LoadSample, RankRecord
 
@@ -9,9 +10,12 @@ __all__ = [
     "BatchRecord",
     "BatchTotals",
     "Fallback",
+    "Latencies",
     "LoadSample",
     "OutOfMemory",
     "Output",
+    "OutputTimes",
+    "Percentiles",
     "RankRecord",
     "way_in_words",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from nbkit.errors import InputError, file_name, shorten
 from nbkit.files.atomic_write import check_writable, path_of, write_atomically
 from nbkit.files.json_files import read_json
+from nbkit.records.output_table import output_rows
 from nbkit.records.run import Run
 
 CSV_TABLES = ("runs", "outputs")
@@ -31,7 +32,7 @@ def export_csv(runs: Mapping[str, Run], path: str | Path) -> list[Path]:
 
     The first has a row a Run: its name, when it was created, the columns of
     ``Run.summary`` and what was asked for (``settings.batch_size`` and so on). The second
-    has a row a prompt: run, index, prompt, output, new_tokens, finish_reason.
+    has a row a prompt: run, index and the columns of ``nbkit.records.output_table``.
 
     The texts come from people and models, and a spreadsheet runs a cell as a formula that
     begins with ``=``, ``+``, ``-``, ``@``, one of them in full width, a tab, a line break or
@@ -108,9 +109,7 @@ def _run_row(name: str, run: Run) -> dict[str, Any]:
 
 
 def _output_rows(name: str, run: Run) -> list[dict[str, Any]]:
-    columns = ("prompt", "output", "prompt_tokens", "new_tokens", "finish_reason")
-    rows = zip(map(str, run.prompts), run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons, strict=True)
-    return [{"run": name, "index": i, **dict(zip(columns, row, strict=True))} for i, row in enumerate(rows)]
+    return [{"run": name, "index": index, **row} for index, row in enumerate(output_rows(run))]
 
 
 def _csv_text(rows: list[dict[str, Any]]) -> str:

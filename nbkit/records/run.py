@@ -17,20 +17,33 @@ from typing import TYPE_CHECKING, Any, Literal
 from nbkit.errors import InputError, file_name, shorten
 from nbkit.files.atomic_write import write_atomically
 from nbkit.files.json_files import read_json
-from nbkit.records import BatchRecord, BatchTotals, Fallback, LoadSample, OutOfMemory, Output, RankRecord
+from nbkit.records import (
+    BatchRecord,
+    BatchTotals,
+    Fallback,
+    Latencies,
+    LoadSample,
+    OutOfMemory,
+    Output,
+    OutputTimes,
+    RankRecord,
+)
 from nbkit.records.engine_spec import ENGINES, EngineSpec
+from nbkit.records.output_table import output_columns
 from nbkit.records.request import Conversation
 from nbkit.records.run_checks import check_consistent, evenly_by_batch
 from nbkit.records.settings import ARTICLE, FIELDS, Settings
 from nbkit.records.stored import Damaged, record_of, value_of
+from nbkit.records.stored_times import columns_of, times_of
 
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches; before
 5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules; before 6 the ranks'
-numbers were always 0, 1, ...; before 7 what the first time costs was not told apart from the other parts."""
+numbers were always 0, 1, ...; before 7 what the first time costs was not told apart from the other parts; before 8
+nothing was said of when an output's tokens came."""
 BEFORE_SCHEMA_4 = ARTICLE
 """Settings that older files leave out meant the article's way."""
 PARTS = ("warm-up", "tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
@@ -52,6 +65,7 @@ class Run:
     ``fallback`` tells of another engine than the one asked for. ``generation_rules`` are what
     the model's ``generation_config.json`` asks for and the outputs keep; ``unheeded_rules``
     what it asks for beside that, where the settings decide instead or there is one beam.
+    ``times``, in the prompts' order, are when each output's tokens came; None where it is not known.
     """
 
     settings: Settings
@@ -71,8 +85,11 @@ class Run:
     generation_rules: dict[str, Any] = field(default_factory=dict)
     unheeded_rules: dict[str, Any] = field(default_factory=dict)
     rank_numbers: list[int] = field(default_factory=list)
+    times: list[OutputTimes | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if not self.times:
+            object.__setattr__(self, "times", [None] * len(self.prompts))
         if not self.rank_numbers:
             object.__setattr__(self, "rank_numbers", list(range(self.world_size)))
 
@@ -110,6 +127,7 @@ class Run:
             generation_rules=generation_rules or {},
             unheeded_rules=unheeded_rules or {},
             rank_numbers=sorted(rank_numbers),
+            times=[output.times if output else None for output in in_order],
         )
 
     @property
@@ -224,6 +242,11 @@ class Run:
         """Time per output token in seconds: decode seconds per step after the first."""
         return self.totals.mean_tpot_s
 
+    @cached_property
+    def latencies(self) -> Latencies:
+        """Percentiles of TTFT, inter-token and end-to-end latency, over the outputs that are finished."""
+        return Latencies.of(self.times)
+
     @property
     def peak_memory_bytes(self) -> int:
         """The most memory any rank held, in bytes."""
@@ -251,7 +274,10 @@ class Run:
         return parts
 
     def summary(self) -> dict[str, Any]:
-        """One row of a comparison: what was asked and what it brought, units in the names."""
+        """One row of a comparison: what was asked and what it brought, units in the names.
+
+        ``TTFT ms`` and ``TPOT ms`` are means; percentiles say so, and are None where they are not known.
+        """
         return {
             "engine": self.engine_label,
             "workers": f"{self.world_size} of {self.ranks[0].world_size}" if self.idle_ranks else self.world_size,
@@ -265,7 +291,10 @@ class Run:
             "warm-up s": round(self.warm_up_s, 2),
             "tokens/s": round(self.tokens_per_second, 1),
             "TTFT ms": round(1000 * self.mean_ttft_s, 1),
+            **self.latencies.in_ms("TTFT"),
             "TPOT ms": round(1000 * self.mean_tpot_s, 1),
+            **self.latencies.in_ms("ITL"),
+            **self.latencies.in_ms("end-to-end"),
             "padding %": round(100 * self.padding_share, 1),
             "peak MB": round(self.peak_memory_bytes / 1e6),
         }
@@ -275,15 +304,7 @@ class Run:
         import pandas
 
         if of == "outputs":
-            return pandas.DataFrame(
-                {
-                    "prompt": [str(prompt) for prompt in self.prompts],
-                    "output": self.outputs,
-                    "prompt_tokens": self.prompt_tokens,
-                    "new_tokens": self.new_tokens,
-                    "finish_reason": self.finish_reasons,
-                }
-            )
+            return pandas.DataFrame(output_columns(self))
         if of == "batches":
             return pandas.DataFrame([dataclasses.asdict(b) for b in self.batches])
         if of == "ranks":
@@ -295,7 +316,8 @@ class Run:
     def to_dict(self) -> dict[str, Any]:
         """The Run as plain dicts, lists, strings and numbers."""
         prompts = [p.to_list() if isinstance(p, Conversation) else p for p in self.prompts]
-        return {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self), "prompts": prompts}
+        fields = dataclasses.asdict(dataclasses.replace(self, times=[]))
+        return {"schema_version": SCHEMA_VERSION, **fields, "prompts": prompts, "times": columns_of(self.times)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Run:
@@ -362,6 +384,7 @@ def _run_of(version: int, fields: dict[str, Any]) -> Run:
         prompts = value_of(list[str | Conversation], fields.get("prompts"), "prompts")
         batches = value_of(list[BatchRecord], fields.get("batches"), "batches")
         fields = {**fields, "prompt_tokens": evenly_by_batch(len(prompts), batches)}
-    # Settings have checked themselves.
-    stored = record_of(Run, {**fields, "settings": {}})
-    return dataclasses.replace(stored, settings=settings)
+    times = times_of(fields["times"]) if "times" in fields else []
+    # Settings have checked themselves, and so have times.
+    stored = record_of(Run, {**fields, "settings": {}, "times": []})
+    return dataclasses.replace(stored, settings=settings, times=times or stored.times)

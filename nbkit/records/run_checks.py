@@ -24,7 +24,7 @@ def check_consistent(run: Run) -> None:
     InputError
         Which part, and why.
     """
-    in_order = (run.prompts, run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons)
+    in_order = (run.prompts, run.outputs, run.prompt_tokens, run.new_tokens, run.finish_reasons, run.times)
     if len({len(each) for each in in_order}) != 1:
         raise Damaged("its lists of prompts and outputs are not equally long")
     for number, batch in enumerate(run.batches):

@@ -50,12 +50,12 @@ def test_tokens_are_seen_as_they_come(tiny):
     pool, prompts = make_pool(tiny, max_new_tokens=6, ignore_eos=True), tokens_of(tiny)
     pool.add(0, prompts[0])
     step = pool.step()
-    assert (step.is_prefill, step.first_tokens, step.finished) == (True, [0], [])
+    assert (step.is_prefill, step.new_tokens, step.finished) == (True, [0], [])
     assert not pool.step().is_prefill
     assert pool.new_tokens == 2
     pool.add(1, prompts[1])
     step = pool.step()
-    assert (step.is_prefill, step.first_tokens) == (True, [1])
+    assert (step.is_prefill, step.new_tokens) == (True, [0, 1])
     assert [(index, len(tokens)) for index, tokens in pool.under_way(3)] == [(0, 3), (1, 1)]
     assert pool.under_way(1)[0][0] == 0
 

@@ -28,7 +28,7 @@ from nbkit.app.dashboards.parts.workers_control import slider
 from nbkit.errors import InputError
 from nbkit.files import machine
 from nbkit.prompts import first_lines
-from nbkit.records import OutOfMemory
+from nbkit.records import OutOfMemory, OutputTimes
 from nbkit.records.engine_spec import ENGINES
 from nbkit.records.request import Conversation
 from nbkit.records.settings import FIELDS, Settings
@@ -227,6 +227,23 @@ def test_a_panel_that_fails_leaves_the_other_panels_alive(monkeypatch):
     assert "ZeroDivisionError" in words(view)
     assert "output 3" in words(view)
     assert any(bars["x"] for bars in figure(view, "Batches of each rank").shown)
+
+
+def test_latencies_are_shown_of_a_finished_run_that_knows_them():
+    view = LiveView()
+    view.begin(range(2), Settings())
+    drawn = view._distribution
+    panel = view._panels[drawn]
+    assert panel.layout.display == "none"
+    view.finish(run())
+    assert panel.layout.display == "none" and "p50" not in words(view)
+    times = [OutputTimes.of(1.0, [1.5, 1.52, 1.54])] * 10
+    view.finish(dataclasses.replace(run(), times=times))
+    assert panel.layout.display is None
+    assert drawn.title == "p99: TTFT 500 ms, ITL 20 ms, end-to-end 540 ms"
+    assert "500 / 500 / 500" in words(view) and "ITL p50 / p90 / p99, ms" in words(view)
+    view.begin(range(2), Settings())
+    assert panel.layout.display == "none"
 
 
 def test_a_finished_run_counts_each_ranks_prompts():

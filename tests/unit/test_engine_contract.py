@@ -18,6 +18,7 @@ from nbkit.engines import BatchDone, Request, make_engine
 from nbkit.prompts import first_lines
 from nbkit.records.engine_spec import ENGINES
 from nbkit.records.settings import Settings
+from nbkit.records.time_histogram import RELATIVE_ERROR
 
 pytestmark = pytest.mark.model
 
@@ -113,6 +114,31 @@ def test_records_are_of_their_outputs(tiny, engine):
         assert record.new_tokens == sum(output.new_tokens for output in each.outputs) <= record.computed_tokens
         assert record.begin_s < record.end_s and record.peak_memory_bytes > 0
     assert (sum(each.record.padding_tokens for each in yielded) > 0) == spec.pads
+
+
+def test_every_output_has_the_times_of_its_own_tokens_and_of_no_other(early, simple, engine):
+    stop = (simple(early, max_new_tokens=12, ignore_eos=True)[3].text[5:7],)
+    yielded = generate(early, PROMPTS, engine=engine, batch_size=4, max_new_tokens=12, stop=stop)
+    found = outputs(yielded)
+    assert len({output.new_tokens for output in found}) > 2  # some end early, at a token or at a string
+    for output in found:
+        times = output.times
+        assert 0 < times.taken_s < times.first_token_s <= times.end_s
+        assert times.inter_token.count == output.new_tokens - 1
+        # Each step's clock ticks, so that no two tokens of a sequence come at once.
+        between_s = times.end_s - times.first_token_s
+        told_s = sum(count * middle for middle, count in zip(*middles(times.inter_token), strict=True))
+        assert between_s >= output.new_tokens - 1 and told_s == pytest.approx(between_s, rel=RELATIVE_ERROR)
+    for each in yielded:
+        assert all(output.times.end_s < each.record.end_s for output in each.outputs)
+        if not ENGINES[engine].in_flight:
+            assert all(output.times.taken_s <= each.record.begin_s for output in each.outputs)
+            assert len({(output.times.taken_s, output.times.first_token_s) for output in each.outputs}) == 1
+
+
+def middles(histogram):
+    """The middle of each bucket, and what it counts."""
+    return [middle for middle, _ in histogram.steps()], [count for _, count in histogram.buckets]
 
 
 def test_a_request_keeps_its_index_in_whatever_order_it_comes(tiny, simple, engine):

@@ -28,6 +28,7 @@ def with_texts(prompts: list[str], outputs: list[str | None]) -> Run:
         prompt_tokens=[1] * n,
         new_tokens=[1] * n,
         finish_reasons=["stop"] * n,
+        times=[],
     )
 
 
@@ -43,7 +44,8 @@ def test_two_tables_stand_beside_each_other(tmp_path):
     assert list(about["dtype"]) == ["float32", "float32"]
     assert list(about["settings.dtype"]) == ["auto", "auto"]
     assert list(about["batch size"]) == [3, 1]
-    assert list(outputs) == ["run", "index", "prompt", "output", "prompt_tokens", "new_tokens", "finish_reason"]
+    told = ["run", "index", "prompt", "output", "prompt_tokens", "new_tokens", "finish_reason"]
+    assert list(outputs) == [*told, "ttft_s", "end_to_end_s", "itl_p50_s", "itl_max_s"]
     assert list(outputs["run"]) == ["one"] * 4 + ["two"] * 3
     assert list(outputs["index"]) == [0, 1, 2, 3, 0, 1, 2]
     assert outputs["output"][1] == "output 1 é🙂"

@@ -48,11 +48,11 @@ class PretendPool:
         if len(self.sequences) > self.most:
             raise MemoryError("no room")
         self.side_by_side.append(len(self.sequences))
-        first = [index for index, tokens in self.sequences.items() if not tokens]
+        new = list(self.sequences)
         for tokens in self.sequences.values():
             tokens.append(7)
         done = [i for i, tokens in self.sequences.items() if len(tokens) == self.lengths[i]]
-        return Step([Finished(i, self.sequences.pop(i), "stop") for i in done], first)
+        return Step([Finished(i, self.sequences.pop(i), "stop") for i in done], new)
 
     def under_way(self, most):
         return list(self.sequences.items())[:most]
@@ -102,6 +102,23 @@ def test_records_cover_the_time_without_overlap(tiny, ends, capacity):
         assert 0 < parts <= record.end_s - record.begin_s
         assert record.first_token_s > 0
     assert sum(record.computed_tokens for record in records) == sum(ends)
+
+
+@settings(max_examples=30)
+@given(lengths, st.integers(1, 20), st.integers(1, 12))
+def test_times_are_of_the_first_taking_and_of_the_last_try(tiny, ends, capacity, most):
+    yielded, _ = fly(tiny, ends, capacity, [range(len(ends))], most=most)
+    found = outputs(yielded)
+    refused = [each.at_s for each in yielded if isinstance(each, OutOfMemory)]
+    # All are drawn at once, before anything is tried.
+    assert len({output.times.taken_s for output in found}) == 1
+    for output in found:
+        assert output.times.inter_token.count == output.new_tokens - 1
+        assert output.times.taken_s < min([output.times.first_token_s, *refused])
+        assert output.times.first_token_s > max(refused, default=0)
+    ttft_s = sum(output.times.ttft_s for output in found)
+    records = [each.record for each in yielded if isinstance(each, BatchDone)]
+    assert ttft_s == pytest.approx(sum(record.first_token_s for record in records))
 
 
 def test_a_token_budget_holds_sequence_by_sequence(tiny):

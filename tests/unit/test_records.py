@@ -110,7 +110,7 @@ def test_an_empty_run_divides_by_nothing():
 def test_a_run_saves_and_loads(tmp_path):
     made = run()
     assert Run.load(made.save(tmp_path / "deep" / "run.json")) == made
-    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 7
+    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 8
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -190,7 +190,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     [
         ("{", "holds no saved Run"),
         ("[]", "schema version"),
-        ('{"schema_version": 99}', "schema version 1 to 7 .found 99"),
+        ('{"schema_version": 99}', "schema version 1 to 8 .found 99"),
         ('{"schema_version": 1}', "damaged"),
         ("[" * 100_000, "holds no saved Run"),
         ('{"schema_version": ' + "1" * 5000 + "}", "holds no saved Run"),
@@ -248,7 +248,8 @@ def test_tables_have_a_row_for_each(of, rows):
     table = run().table(of)
     assert len(table) == rows
     if of == "outputs":
-        assert list(table.columns) == ["prompt", "output", "prompt_tokens", "new_tokens", "finish_reason"]
+        told = ["prompt", "output", "prompt_tokens", "new_tokens", "finish_reason"]
+        assert list(table.columns) == [*told, "ttft_s", "end_to_end_s", "itl_p50_s", "itl_max_s"]
 
 
 def test_tables_say_what_the_run_says():
@@ -276,7 +277,10 @@ def test_a_summary_is_one_row_of_what_was_asked_and_what_it_brought():
         "warm-up s": 0.0,
         "tokens/s": 3.5,
         "TTFT ms": 300.0,
+        **dict.fromkeys(("TTFT p50 ms", "TTFT p90 ms", "TTFT p99 ms")),
         "TPOT ms": 100.0,
+        **dict.fromkeys(("ITL p50 ms", "ITL p90 ms", "ITL p99 ms")),
+        **dict.fromkeys(("end-to-end p50 ms", "end-to-end p90 ms", "end-to-end p99 ms")),
         "padding %": 37.5,
         "peak MB": 0,
     }

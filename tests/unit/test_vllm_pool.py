@@ -42,7 +42,7 @@ def run(pool, prompts):
     finished, first = {}, []
     while len(finished) < len(prompts):
         step = pool.step()
-        first += step.first_tokens
+        first += [index for index in dict.fromkeys(step.new_tokens) if index not in first]
         finished |= {done.index: done for done in step.finished}
     return finished, first
 

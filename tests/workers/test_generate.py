@@ -101,6 +101,22 @@ def test_a_static_share_is_what_accelerate_cuts(workers, count):
     assert workers.run(cut, count) == [list(static_share(count, 2, rank)) for rank in (0, 1)]
 
 
+@pytest.mark.parametrize("engine", ["batched", "compiled"])
+def test_every_output_comes_back_with_its_times_from_every_rank(workers, engine):
+    run = workers.generate(varied(9), engine=engine, batch_size=3, **LONGER)
+
+    rank_of = {index: batch.rank for batch in run.batches for index in batch.indices}
+    assert set(rank_of.values()) == {0, 1}
+    for times, tokens in zip(run.times, run.new_tokens, strict=True):
+        assert run.begin_s <= times.taken_s < times.first_token_s < times.end_s <= run.end_s
+        assert times.inter_token.count == tokens - 1
+    own = run.latencies
+    assert (own.ttft.count, own.inter_token.count, own.end_to_end.count) == (9, 9 * 99, 9)
+    assert own.ttft.p50_s <= own.ttft.p99_s < own.end_to_end.p99_s <= run.wall_s
+    # The mean and the percentiles are of the same tokens.
+    assert sum(times.ttft_s for times in run.times) / 9 == pytest.approx(run.mean_ttft_s, rel=0.05, abs=0.005)
+
+
 def test_batches_come_up_as_they_finish(workers):
     job = workers.submit_generate(varied(10), batch_size=2, **TINY)
     values = [event.value for event in job.events() if isinstance(event, Emitted)]

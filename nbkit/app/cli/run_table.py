@@ -21,7 +21,7 @@ def print_table(runs: dict[str, Run]) -> None:
         table.add_column(name, justify="right", style="bold")
     for row in summaries[0]:
         if row != "engine":
-            table.add_row(row, *(str(summary[row]) for summary in summaries))
+            table.add_row(row, *("-" if summary[row] is None else str(summary[row]) for summary in summaries))
     console.print(table)
 
 

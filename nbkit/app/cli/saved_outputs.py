@@ -10,6 +10,7 @@ from pathlib import Path
 from nbkit.app.cli.terminal import console
 from nbkit.errors import InputError, file_name
 from nbkit.files.atomic_write import write_atomically
+from nbkit.records.output_table import output_rows
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
 
@@ -83,7 +84,7 @@ def save(run: Run, out: Path) -> None:
     if out.suffix == ".json":
         run.save(out)
         return
-    rows = run.table("outputs").to_dict("records")
+    rows = output_rows(run)
     for row, prompt in zip(rows, run.prompts, strict=True):
         row["prompt"] = prompt.to_list() if isinstance(prompt, Conversation) else prompt
     finished = [{"index": i, **row} for i, row in enumerate(rows) if run.outputs[i] is not None]

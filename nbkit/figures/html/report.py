@@ -30,6 +30,10 @@ th, td {{ border-color: #444; }}
 {body}
 </body></html>
 """
+LATENCY_WORDS = (
+    "<p>Latencies: TTFT from when a prompt was taken to its first new token, ITL from each token to the next, "
+    "end-to-end to its last. They count finished outputs, ITL their tokens after the first.</p>"
+)
 OUTPUTS_SHOWN = 10
 MOST_CHARACTERS = 1000
 """The most characters of one text that are shown."""
@@ -59,7 +63,8 @@ def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit"
     first = next(iter(runs.values()))
     sections = [
         _machine_line(first),
-        html_table([run.summary() for run in runs.values()]),
+        html_table([_summary(run) for run in runs.values()]),
+        *_latency_tables(runs),
         # plotly.js goes into the file once, with the first figure.
         figures.comparison(runs).to_html(full_html=False, include_plotlyjs=True),
         *_comparisons(runs),
@@ -68,7 +73,10 @@ def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit"
         sections.append(f"<h2>{html.escape(name)}</h2>")
         if note := figures.run_note(run):
             sections.append(f"<p>{html.escape(note)}.</p>")
-        for figure in (figures.run_timeline(run), figures.time_parts(run)):
+        drawn = [figures.run_timeline(run), figures.time_parts(run)]
+        if run.latencies.ttft is not None:
+            drawn.append(figures.latency_distribution(run.times))
+        for figure in drawn:
             sections.append(figure.to_html(full_html=False, include_plotlyjs=False))
         sections.append(_outputs_table(run))
     return write_page(path, title, sections)
@@ -86,12 +94,14 @@ def write_page(path: str | Path, title: str, sections: Iterable[str]) -> Path:
 
 
 def html_table(rows: Iterable[Mapping[str, object]]) -> str:
-    """An HTML table of rows with the same columns; every value is escaped."""
+    """An HTML table of rows with the same columns; every value is escaped, and None a dash."""
     listed = list(rows)
     if not listed:
         return ""
     head = [_cell("th", column, like=value) for column, value in listed[0].items()]
-    return _table(head, ([_cell("td", value, like=value) for value in row.values()] for row in listed))
+    return _table(
+        head, ([_cell("td", "-" if value is None else value, like=value) for value in row.values()] for row in listed)
+    )
 
 
 def text_table(run: Run, most: int) -> str:
@@ -131,6 +141,18 @@ def output_differences(first_name: str, first: Run, second_name: str, second: Ru
         for each in shown
     )
     return f"{sentence}<p>{key}</p>{_table(head, rows)}"
+
+
+def _summary(run: Run) -> dict[str, object]:
+    """A Run's summary without the percentiles, which have a table of their own."""
+    others = {column for name in run.latencies.by_name for column in run.latencies.in_ms(name)}
+    return {column: value for column, value in run.summary().items() if column not in others}
+
+
+def _latency_tables(runs: Mapping[str, Run]) -> list[str]:
+    """Percentiles of each Run that knows them, a row a latency; nothing where none does."""
+    rows = [{"run": name, **row} for name, run in runs.items() for row in run.latencies.rows()]
+    return [LATENCY_WORDS, html_table(rows)] if rows else []
 
 
 def _comparisons(runs: Mapping[str, Run]) -> list[str]:

@@ -15,6 +15,7 @@ from nbkit.errors import InputError, file_name, first_line, shorten
 from nbkit.files.atomic_write import path_of, write_atomically
 from nbkit.files.json_files import read_json
 from nbkit.measure.sweep.grid import Grid, Point
+from nbkit.records.latency import MS_DECIMALS
 from nbkit.records.request import Conversation, check_prompts
 from nbkit.records.run import Run
 from nbkit.records.stored import Damaged, value_of
@@ -119,6 +120,8 @@ class Sweep:
                     "tokens/s": round(statistics.median(rates), 1),
                     "lowest tokens/s": round(min(rates), 1),
                     "highest tokens/s": round(max(rates), 1),
+                    "TTFT p99 ms": _median_of(runs, "TTFT p99 ms"),
+                    "ITL p99 ms": _median_of(runs, "ITL p99 ms"),
                 }
 
     def save(self, path: str | Path) -> Path:
@@ -244,6 +247,12 @@ def _row(measurement: Measurement) -> dict[str, Any]:
         **run.summary(),
         "computed tokens/s": round(run.computed_tokens_per_second, 1),
     }
+
+
+def _median_of(runs: Sequence[Run], measure: str) -> float | None:
+    """Over the runs that tell this measure of their summaries; None where none does."""
+    known = [value for run in runs if (value := run.summary()[measure]) is not None]
+    return round(statistics.median(known), MS_DECIMALS) if known else None
 
 
 def _without_prompts(run: Run) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class LiveView:
         self._timeline = LiveFigure(figures.timeline([], 0.0, self._ranks))
         self._latency = LiveFigure(figures.latency([], 0.0, self._ranks))
         self._load = LiveFigure(figures.load_over_time([], 0.0, []))
-        drawn = (self._throughput, self._timeline, self._latency, self._load)
+        self._distribution = LiveFigure(figures.latency_distribution([]))
+        drawn = (self._throughput, self._timeline, self._latency, self._load, self._distribution)
         self._panels = {each: Panel(each) for each in (self._numbers, *drawn, self._streams, self._outputs)}
         grid = ipywidgets.GridBox(
             [self._panels[figure] for figure in drawn],
@@ -51,6 +52,7 @@ class LiveView:
         )
         self.widget = ipywidgets.VBox([self._panels[self._numbers], grid, self._accordion])
         self.widget.add_class("nbkit-live")
+        self._panels[self._distribution].layout.display = "none"
         self.widget.layout.display = "none"
 
     def begin(self, ranks: Sequence[int], settings: Settings) -> None:
@@ -59,6 +61,7 @@ class LiveView:
         self.show_as_current()
         self._streams.value = self._outputs.value = ""
         self._accordion.selected_index = 0
+        self._panels[self._distribution].layout.display = "none"
         self._draw(self._numbers, lambda: self._show_numbers(settings, BatchTotals(), {}, {}))
         if tuple(ranks) != self._ranks:
             self._ranks = tuple(ranks)
@@ -108,6 +111,7 @@ class LiveView:
             lambda: self._latency.show(figures.latency_points(run.batches, run.begin_s, self._ranks)),
         )
         self._draw(self._load, lambda: self._show_load(run.load_samples, run.begin_s))
+        self._draw(self._distribution, lambda: self._finish_distribution(run))
         self._draw(self._outputs, lambda: self._show_outputs(run))
 
     def show_as_outdated(self) -> None:
@@ -145,6 +149,11 @@ class LiveView:
             "tokens/s users get": f"{run.tokens_per_second:.0f}",
             "computed tokens/s": f"{run.computed_tokens_per_second:.0f}",
             "seconds": f"{run.wall_s:.1f}",
+            **{
+                f"{name} p50 / p90 / p99, ms": " / ".join(_or_dash(1000 * value) for value in own.values_s)
+                for name, own in run.latencies.by_name.items()
+                if own is not None
+            },
         }
         done = {rank: _done(run, rank) for rank in self._ranks}
         self._show_numbers(run.settings, run.totals, numbers, done)
@@ -152,6 +161,12 @@ class LiveView:
     def _finish_timeline(self, run: Run) -> None:
         bars = figures.timeline_bars(run.batches, run.begin_s, run.ranks)
         self._timeline.show(list(bars.values()), f"Batches of each rank: {run.wall_s:.1f} s")
+
+    def _finish_distribution(self, run: Run) -> None:
+        """Once outputs have their times: before that there would be empty axes."""
+        if run.latencies.ttft is not None:
+            self._panels[self._distribution].layout.display = None
+            self._distribution.begin(figures.latency_distribution(run.times))
 
     def _show_streams(self, progress: RunProgress, prompts: Sequence[str | Conversation]) -> None:
         ranks = [rank for rank in self._ranks if progress.ranks[rank].streamed][:STREAMING_RANKS]

@@ -46,7 +46,7 @@ class RunComparison:
         summaries = {name: run.summary() for name, run in runs.items()}
         measures = next(iter(summaries.values()))
         rows = [
-            {"": measure, **{name: str(summary[measure]) for name, summary in summaries.items()}}
+            {"": measure, **{name: _shown(summary[measure]) for name, summary in summaries.items()}}
             for measure in measures
         ]
         self._summaries.value = html_table(rows)
@@ -60,3 +60,7 @@ class RunComparison:
             return
         (first_name, first), *_, (second_name, second) = runs.items()
         self._outputs.value = output_differences(first_name, first, second_name, second)
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else str(value)
