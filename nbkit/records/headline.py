@@ -13,6 +13,8 @@ def headline(run: Run) -> str:
     """A Run in one line: what was asked and what it brought."""
     engine = with_batch_size(run.engine, run.batch_size, run.engine_label)
     workers = f"{run.world_size} worker{'s' if run.world_size != 1 else ''}"
+    if run.untimed_prompts and not run.is_timed:
+        return f"{run.engine_label}: {run.finished_prompts} prompts, nothing is known of their times"
     done = f"{run.finished_prompts} prompts in {run.wall_s:.1f} s"
     if not run.is_complete:
         done = f"stopped after {run.finished_prompts} of {len(run.prompts)} prompts"
@@ -21,7 +23,8 @@ def headline(run: Run) -> str:
 
 def run_note(run: Run) -> str:
     """What was not as asked for, or as usual, in a sentence without its stop; empty if there is nothing to say."""
-    return "; ".join(filter(None, (_fallback_note(run), _rules_note(run), _memory_note(run), _warm_up_note(run))))
+    notes = (_fallback_note(run), _rules_note(run), _memory_note(run), _warm_up_note(run), _bulk_note(run))
+    return "; ".join(filter(None, notes))
 
 
 def _fallback_note(run: Run) -> str:
@@ -58,6 +61,18 @@ def _warm_up_note(run: Run) -> str:
         return ""
     where = "before that" if run.settings.warm_up else "of that"
     return f"{run.warm_up_s:.1f} s {where} went into what is paid once"
+
+
+def _bulk_note(run: Run) -> str:
+    """What failed, what was paused, and what the throughput leaves out."""
+    paused = f"in {run.attempts} attempts; the {run.paused_s:.1f} s between them are not counted"
+    untimed = f"no times are known of {run.untimed_prompts} prompts, and the throughput is without them"
+    notes = (
+        f"{run.failed_prompts} prompts failed" if run.failed_prompts else "",
+        paused if run.attempts > 1 else "",
+        untimed if run.untimed_prompts and run.is_timed else "",
+    )
+    return "; ".join(filter(None, notes))
 
 
 def headline_with_note(run: Run) -> str:

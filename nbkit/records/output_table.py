@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbkit.records.latency import OutputTimes
@@ -10,8 +11,8 @@ if TYPE_CHECKING:
     from nbkit.records.run import Run
 
 
-def output_columns(run: Run) -> dict[str, list[Any]]:
-    """A list for each column, in the prompts' order; None where there is no output, or its times are not known.
+def output_columns(run: Run) -> dict[str, Sequence[Any]]:
+    """A sequence for each column, in the prompts' order; None where there is no output, or its times are not known.
 
     ``itl_p50_s`` and ``itl_max_s`` are of an output's inter-token times, within the error of a ``TimeHistogram``;
     None of one token.

@@ -19,6 +19,9 @@ class RankRecord:
     ``begin_s`` and is a part of the run. ``gathered_prompts`` is what the
     gather brought together from all ranks. ``batch_size`` is what the rank had in the end,
     chosen, given or halved for want of memory.
+
+    Of a bulk (``Run.open``) it is the account of all attempts: what lies before ``begin_s`` is summed over them, and
+    so is ``waiting_s``, in which a rank had no prompt, or had none left while others did. Nothing is gathered.
     """
 
     rank: int

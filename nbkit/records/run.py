@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,11 +30,11 @@ from nbkit.records import (
     RankRecord,
 )
 from nbkit.records.engine_spec import ENGINES, EngineSpec
-from nbkit.records.output_table import output_columns
 from nbkit.records.request import Conversation
-from nbkit.records.run_checks import check_consistent, evenly_by_batch
-from nbkit.records.settings import ARTICLE, FIELDS, Settings
-from nbkit.records.stored import Damaged, record_of, value_of
+from nbkit.records.run_checks import as_of_now, check_consistent
+from nbkit.records.run_tables import summary_of, table_of, timed
+from nbkit.records.settings import Settings
+from nbkit.records.stored import Damaged, record_of
 from nbkit.records.stored_times import columns_of, times_of
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ SCHEMA_VERSION = 8
 """1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches; before
 5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules; before 6 the ranks'
 numbers were always 0, 1, ...; before 7 what the first time costs was not told apart from the other parts; before 8
-nothing was said of when an output's tokens came."""
-BEFORE_SCHEMA_4 = ARTICLE
-"""Settings that older files leave out meant the article's way."""
+nothing was said of when an output's tokens came, and a Run was never of a bulk: of one attempt, in which no
+prompt failed."""
 PARTS = ("warm-up", "tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
 """Where a rank's seconds go; they add up to the wall time of the Run."""
+COLUMNS = ("prompts", "outputs", "prompt_tokens", "new_tokens", "finish_reasons", "batches", "times")
+"""What has a value a prompt or a batch, and may stand in a file."""
 PAID_ONCE = ("warm-up", "compile")
 """Of these parts most runs have none: a legend names them only where there is any."""
 
@@ -66,15 +68,19 @@ class Run:
     the model's ``generation_config.json`` asks for and the outputs keep; ``unheeded_rules``
     what it asks for beside that, where the settings decide instead or there is one beam.
     ``times``, in the prompts' order, are when each output's tokens came; None where it is not known.
+
+    A Run of a bulk (``open``) tells more. ``failed_prompts`` have an error in the place of an output, which
+    ``nbkit.Bulk.open(folder).failures()`` tells. It took so many ``attempts``; between them the clock stands
+    still, and ``paused_s`` is how long that was: pauses, new ranks, loading, warm-up. 0: nothing is known of times.
     """
 
     settings: Settings
-    prompts: list[str | Conversation]
-    outputs: list[str | None]
-    prompt_tokens: list[int]
-    new_tokens: list[int]
-    finish_reasons: list[str | None]
-    batches: list[BatchRecord]
+    prompts: Sequence[str | Conversation]
+    outputs: Sequence[str | None]
+    prompt_tokens: Sequence[int]
+    new_tokens: Sequence[int]
+    finish_reasons: Sequence[str | None]
+    batches: Sequence[BatchRecord]
     ranks: list[RankRecord]
     world_size: int
     machine: dict[str, Any]
@@ -85,10 +91,14 @@ class Run:
     generation_rules: dict[str, Any] = field(default_factory=dict)
     unheeded_rules: dict[str, Any] = field(default_factory=dict)
     rank_numbers: list[int] = field(default_factory=list)
-    times: list[OutputTimes | None] = field(default_factory=list)
+    times: Sequence[OutputTimes | None] = ()
+    failed_prompts: int = 0
+    attempts: int = 1
+    paused_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.times:
+        # A column that stands in a file is read when it is asked for its length.
+        if isinstance(self.times, list | tuple) and not self.times:
             object.__setattr__(self, "times", [None] * len(self.prompts))
         if not self.rank_numbers:
             object.__setattr__(self, "rank_numbers", list(range(self.world_size)))
@@ -167,12 +177,26 @@ class Run:
     @property
     def finished_prompts(self) -> int:
         """Prompts that have an output."""
-        return sum(output is not None for output in self.outputs)
+        return len(self.outputs) - self.outputs.count(None)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every prompt has an output."""
-        return self.finished_prompts == len(self.prompts)
+        """Whether nothing is left to do: every prompt has an output, or has failed."""
+        return self.finished_prompts + self.failed_prompts == len(self.prompts)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether anything is known of its times."""
+        return bool(self.ranks) or bool(self.batches)
+
+    @property
+    def untimed_prompts(self) -> int:
+        """Prompts with an output of which no batch tells: made before a kill, or by an nbkit that kept no times."""
+        return max(0, self.finished_prompts - self._timed[0])
+
+    @cached_property
+    def _timed(self) -> tuple[int, int]:
+        return timed(self)
 
     @property
     def idle_ranks(self) -> int:
@@ -219,8 +243,13 @@ class Run:
 
     @property
     def tokens_per_second(self) -> float:
-        """Throughput: tokens that users get, per second of wall time."""
-        return self.total_new_tokens / self.wall_s if self.wall_s else 0.0
+        """Throughput: tokens that users get, per second of wall time; NaN where that is not known.
+
+        Without the tokens of ``untimed_prompts``.
+        """
+        if not self.wall_s:
+            return math.nan if self.untimed_prompts else 0.0
+        return self._timed[1] / self.wall_s
 
     @property
     def computed_tokens_per_second(self) -> float:
@@ -257,7 +286,8 @@ class Run:
 
         ``warm-up`` is 0 where that was before the run.
         ``other`` is what no clock was set on: the loop between batches, and in a
-        stopped run the batch that was given up.
+        stopped run the batch that was given up. Of a bulk it is also the work that was lost
+        with a rank, and the attempts in which this one had no part.
         """
         own = [b for b in self.batches if b.rank == rank]
         parts = {
@@ -278,46 +308,27 @@ class Run:
 
         ``TTFT ms`` and ``TPOT ms`` are means; percentiles say so, and are None where they are not known.
         """
-        return {
-            "engine": self.engine_label,
-            "workers": f"{self.world_size} of {self.ranks[0].world_size}" if self.idle_ranks else self.world_size,
-            "batch size": self.batch_size,
-            "schedule": self.settings.schedule_label,
-            "dtype": self.dtype,
-            "prompts": f"{self.finished_prompts} of {len(self.prompts)}",
-            "new tokens": self.total_new_tokens,
-            "computed tokens": self.total_computed_tokens,
-            "wall s": round(self.wall_s, 2),
-            "warm-up s": round(self.warm_up_s, 2),
-            "tokens/s": round(self.tokens_per_second, 1),
-            "TTFT ms": round(1000 * self.mean_ttft_s, 1),
-            **self.latencies.in_ms("TTFT"),
-            "TPOT ms": round(1000 * self.mean_tpot_s, 1),
-            **self.latencies.in_ms("ITL"),
-            **self.latencies.in_ms("end-to-end"),
-            "padding %": round(100 * self.padding_share, 1),
-            "peak MB": round(self.peak_memory_bytes / 1e6),
-        }
+        return summary_of(self)
 
     def table(self, of: Literal["outputs", "batches", "ranks", "load"] = "outputs") -> pandas.DataFrame:
         """A pandas table with one row a prompt, a batch, a rank or a sample of the load."""
-        import pandas
-
-        if of == "outputs":
-            return pandas.DataFrame(output_columns(self))
-        if of == "batches":
-            return pandas.DataFrame([dataclasses.asdict(b) for b in self.batches])
-        if of == "ranks":
-            return pandas.DataFrame([dataclasses.asdict(r) | self.time_parts(r.rank) for r in self.ranks])
-        if of == "load":
-            return pandas.DataFrame([dataclasses.asdict(s) for s in self.load_samples])
-        raise InputError(f"a Run has tables of outputs, batches, ranks and load, not of {shorten(of)}.")
+        return table_of(self, of)
 
     def to_dict(self) -> dict[str, Any]:
         """The Run as plain dicts, lists, strings and numbers."""
-        prompts = [p.to_list() if isinstance(p, Conversation) else p for p in self.prompts]
-        fields = dataclasses.asdict(dataclasses.replace(self, times=[]))
-        return {"schema_version": SCHEMA_VERSION, **fields, "prompts": prompts, "times": columns_of(self.times)}
+        # Columns may stand in a file, where asdict would leave them as they are.
+        others = dataclasses.replace(self, **{name: [] for name in COLUMNS})  # type: ignore[arg-type]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **dataclasses.asdict(others),
+            **{
+                name: list(getattr(self, name))
+                for name in ("outputs", "prompt_tokens", "new_tokens", "finish_reasons")
+            },
+            "prompts": [p.to_list() if isinstance(p, Conversation) else p for p in self.prompts],
+            "batches": [dataclasses.asdict(batch) for batch in self.batches],
+            "times": columns_of(self.times),
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Run:
@@ -335,7 +346,11 @@ class Run:
                 "a newer file needs a newer nbkit, any other is no Run."
             )
         try:
-            run = _run_of(version, {key: value for key, value in data.items() if key != "schema_version"})
+            fields, settings = as_of_now(version, {key: data[key] for key in data if key != "schema_version"})
+            times = times_of(fields.pop("times")) if "times" in fields else []
+            # Settings have checked themselves, and so have times.
+            stored = record_of(cls, {**fields, "settings": {}})
+            run = dataclasses.replace(stored, settings=settings, times=times or stored.times)
             check_consistent(run)
         except Damaged as error:
             raise InputError(f"the data of this Run are damaged: {error}.") from None
@@ -368,23 +383,25 @@ class Run:
         except InputError as error:
             raise InputError(f"{file_name(path)}: {error}") from None
 
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The Run of a finished bulk, by its folder. Little of it is in memory, however many prompts it has.
 
-def _run_of(version: int, fields: dict[str, Any]) -> Run:
-    """The Run in a file of this schema version."""
-    settings = fields.get("settings")
-    if not isinstance(settings, dict):
-        raise Damaged(f"settings should be an object, not {shorten(settings)}")
-    if unknown := next((name for name in settings if name not in FIELDS), None):
-        raise Damaged(f"settings has no field {shorten(unknown)}")
-    try:
-        settings = Settings(**(BEFORE_SCHEMA_4 if version < 4 else {}) | settings)
-    except InputError as error:
-        raise Damaged(f"settings: {str(error).removesuffix('.')}") from None
-    if "prompt_tokens" not in fields:
-        prompts = value_of(list[str | Conversation], fields.get("prompts"), "prompts")
-        batches = value_of(list[BatchRecord], fields.get("batches"), "batches")
-        fields = {**fields, "prompt_tokens": evenly_by_batch(len(prompts), batches)}
-    times = times_of(fields["times"]) if "times" in fields else []
-    # Settings have checked themselves, and so have times.
-    stored = record_of(Run, {**fields, "settings": {}, "times": []})
-    return dataclasses.replace(stored, settings=settings, times=times or stored.times)
+        Nothing is read of prompts, outputs and batches until they are asked for; then the file is gone
+        through once for where its lines begin and for the counts, and texts are read one by one. Prompts
+        that failed have None, 0, 0 and None as those of a stopped run, and ``failed_prompts`` counts
+        them; one that could not be read is an empty string. ``settings`` and ``machine`` are those of the beginning.
+
+        Attempts are laid end to end on the clock, see ``attempts``. A rank that was killed has lost
+        what it was at: that is part of its ``other`` time up to when the loss was seen, or, where the owner
+        was killed too, up to the last batch of any rank. Of outputs that were written in the moment before, no
+        batch may tell: ``untimed_prompts``. Of a bulk that an earlier nbkit has finished nothing is known of times.
+
+        Raises
+        ------
+        InputError
+            The folder holds no bulk, or one that is not finished: go on with it first.
+        """
+        from nbkit.records.bulk_run import open_run
+
+        return open_run(folder)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nbkit.errors import InputError, shorten
 from nbkit.records import BatchRecord
 from nbkit.records.engine_spec import ENGINES
+from nbkit.records.request import Conversation
+from nbkit.records.settings import ARTICLE, FIELDS, Settings
 from nbkit.records.stored import Damaged, value_of
 
 if TYPE_CHECKING:
     from nbkit.records.run import Run
 
+BEFORE_SCHEMA_4 = ARTICLE
+"""Settings that older files leave out meant the article's way."""
 MACHINE_TOLD: dict[str, type] = {"node": str, "processor": str, "cores": int, "memory_bytes": int}
 """What reports tell of the machine; the rest is for people who read the file."""
 
@@ -52,6 +57,30 @@ def check_consistent(run: Run) -> None:
         if name not in run.machine:
             raise Damaged(f"machine.{name} is missing")
         value_of(MACHINE_TOLD[name], run.machine[name], f"machine.{name}")
+
+
+def as_of_now(version: int, fields: dict[str, Any]) -> tuple[dict[str, Any], Settings]:
+    """The fields of a Run in a file of this schema version, and its settings.
+
+    Raises
+    ------
+    InputError
+        The settings are none, or an older file is damaged where it is made a newer one.
+    """
+    settings = fields.get("settings")
+    if not isinstance(settings, dict):
+        raise Damaged(f"settings should be an object, not {shorten(settings)}")
+    if unknown := next((name for name in settings if name not in FIELDS), None):
+        raise Damaged(f"settings has no field {shorten(unknown)}")
+    try:
+        asked = Settings(**(BEFORE_SCHEMA_4 if version < 4 else {}) | settings)
+    except InputError as error:
+        raise Damaged(f"settings: {str(error).removesuffix('.')}") from None
+    if "prompt_tokens" not in fields:
+        prompts = value_of(list[str | Conversation], fields.get("prompts"), "prompts")
+        batches = value_of(list[BatchRecord], fields.get("batches"), "batches")
+        fields = {**fields, "prompt_tokens": evenly_by_batch(len(prompts), batches)}
+    return fields, asked
 
 
 def evenly_by_batch(prompts: int, batches: Sequence[BatchRecord]) -> list[int]:

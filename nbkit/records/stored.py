@@ -9,7 +9,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -67,10 +67,11 @@ def value_of(kind: Any, value: object, where: str) -> Any:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return _of_either(parts, value, where)
-    if origin in (list, tuple):
+    if origin in (list, tuple, Sequence):
         if not isinstance(value, list | tuple):
             raise Damaged(f"{where} should be a list, not {shorten(value)}")
-        return origin(value_of(parts[0], each, f"{where}[{number}]") for number, each in enumerate(value))
+        made = tuple if origin is tuple else list
+        return made(value_of(parts[0], each, f"{where}[{number}]") for number, each in enumerate(value))
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return record_of(kind, value, where)
     if kind in (int, float):

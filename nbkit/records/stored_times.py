@@ -1,12 +1,13 @@
-"""Stored times: those of a Run's outputs as its file has them, a list for each, and what reads them again."""
+"""Stored times: those of outputs as files have them, a list for each field or a line for each output."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from nbkit.errors import shorten
-from nbkit.records.latency import OutputTimes
+from nbkit.records.latency import MICROSECONDS, OutputTimes
 from nbkit.records.stored import Damaged, value_of
 from nbkit.records.time_histogram import TimeHistogram
 
@@ -38,6 +39,27 @@ def times_of(columns: object) -> list[OutputTimes | None]:
     if len({len(column) for column in (*moments, texts)}) != 1:
         raise Damaged("the lists of times are not equally long")
     return [_output_times(number, row) for number, row in enumerate(zip(*moments, texts, strict=True))]
+
+
+def times_line(index: int, times: OutputTimes) -> str:
+    """The line of one output: its prompt's index first, and then what ``columns_of`` has of it."""
+    moments = (round(getattr(times, name), MICROSECONDS) for name in MOMENTS)
+    return json.dumps([index, *moments, times.inter_token.to_text()]) + "\n"
+
+
+def times_of_line(line: bytes) -> OutputTimes | None:
+    """What ``times_line`` wrote.
+
+    Raises
+    ------
+    ValueError
+        It did not write this.
+    """
+    index, *row = json.loads(line)
+    try:
+        return times_of(dict(zip(COLUMNS, ([each] for each in row), strict=True)))[0]
+    except Damaged as error:
+        raise ValueError(f"of prompt {index}: {error}") from None
 
 
 def _output_times(number: int, row: tuple[Any, ...]) -> OutputTimes | None:

@@ -6,16 +6,20 @@ import errno
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from nbkit.errors import RankDied, RankError
 from nbkit.inference.bulk.folder import BulkFolder
 from nbkit.inference.bulk.lines import output_line, write_whole
 from nbkit.inference.bulk.on_rank import BulkBegun, BulkOrder
+from nbkit.inference.bulk.rank_records import RankBegun, RankRecords, TokensCame
 from nbkit.inference.bulk.spool import SpoolReader, TakenLog, taken_log
-from nbkit.records import Output
+from nbkit.records import BatchRecord, Output, OutputTimes, RankRecord
 from nbkit.records.request import Request
+from nbkit.records.stored_times import columns_of
 from nbkit.runtime import Emitted, Job
 
 SEQUENCES = 4
@@ -45,20 +49,31 @@ class PlayedRanks:
         spooled = folder.spool / f"{order.attempt:06d}"
         reader, taken = SpoolReader(spooled), TakenLog(taken_log(spooled, 0))
         part = os.open(folder.part(order.attempt, "rank-0"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._records = RankRecords(folder.records_of(order.attempt, "rank-0"))
+        begin_s = self._elapsed_s(job)
+        record = RankRecord(0, 1, "node", 1, "cpu", "float32", 0.5, begin_s, begin_s, 0.0, 0.0, 0, batch_size=4)
+        self._records.add(RankBegun(time.time()))
+        self._records.add(record)
         job.add_event(Emitted(0, BulkBegun("float32", SEQUENCES, None)))
         try:
-            self._generate(order, reader, taken, part, cancelled)
+            self._generate(job, order, reader, taken, part, cancelled)
+            self._records.add(replace(record, end_s=self._elapsed_s(job)))
         except BaseException as error:
             job.set_exception(error)
         else:
             job.set_result(None)
         finally:
+            self._records.close()
             os.close(part)
             reader.close()
             taken.close()
 
+    @staticmethod
+    def _elapsed_s(job: Job) -> float:
+        return time.monotonic() - job.submitted
+
     def _generate(
-        self, order: BulkOrder, reader: SpoolReader, taken: TakenLog, part: int, cancelled: threading.Event
+        self, job: Job, order: BulkOrder, reader: SpoolReader, taken: TakenLog, part: int, cancelled: threading.Event
     ) -> None:
         side_by_side = 1 if order.settings.batch_size == 1 else SEQUENCES
         for number in itertools.count():
@@ -68,10 +83,21 @@ class PlayedRanks:
             if not requests or cancelled.is_set():
                 return
             taken.add(requests)
+            begin_s = self._elapsed_s(job)
             for request in requests:
                 self._before(request)
             lines = [output_line(r, Output(r.index, str(r.prompt).upper(), 1, 2, "length")) for r in requests]
             write_whole(part, b"".join(lines))
+            end_s = self._elapsed_s(job)
+            self._records.add(self._batch(requests, begin_s, end_s))
+            times = OutputTimes.of(begin_s, [(begin_s + end_s) / 2, end_s])
+            self._records.add(TokensCame(tuple(r.index for r in requests), columns_of([times] * len(requests))))
+
+    @staticmethod
+    def _batch(requests: list[Request], begin_s: float, end_s: float) -> BatchRecord:
+        n, whole_s = len(requests), end_s - begin_s
+        indices = tuple(request.index for request in requests)
+        return BatchRecord(0, indices, n, 0, 2 * n, 2 * n, 0.0, whole_s / 4, whole_s / 2, 0.0, begin_s, end_s, 1)
 
 
 def dies_at(indices: Iterable[int], times: int = 1_000_000) -> Callable[[Request], None]:

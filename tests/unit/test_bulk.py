@@ -56,7 +56,17 @@ def test_every_prompt_has_one_output_in_order(folder, order):
     assert (status.finished, status.failed, status.total) == (300, 0, 300)
     assert status.is_complete and not status.is_running
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("bulk.json", "lock", "log.txt", "outputs.jsonl", "ranks.lock", "status.json", "windows.jsonl"),
+        *(
+            "bulk.json",
+            "lock",
+            "log.txt",
+            "outputs.jsonl",
+            "ranks.lock",
+            "records.jsonl",
+            "status.json",
+            "times.jsonl",
+            "windows.jsonl",
+        ),
     ]
 
 

@@ -17,6 +17,8 @@ import pytest
 from architectures import ARCHITECTURES, build
 
 import nbkit
+from nbkit import figures
+from nbkit.records.throughput import of_batches
 
 ASKED = {"model": "tiny-random", "dtype": "float32", "max_new_tokens": 40, "ignore_eos": True}
 OWNER = """
@@ -127,6 +129,36 @@ def test_a_killed_rank_is_no_end(source, undisturbed, tmp_path):
         assert process.wait(120) == 0
     assert outputs_of(folder) == undisturbed
     assert "was killed (SIGKILL)" in (folder / "log.txt").read_text()
+
+
+def test_a_run_is_opened_of_one_that_lost_a_rank_and_its_owner(source, tmp_path, workers):
+    few, folder, asked = tmp_path / "few.txt", tmp_path / "bulk", ASKED | {"engine": "batched", "batch_size": 2}
+    few.write_text("\n".join(varied(60)))
+    with owner(few, folder, workers=2, **asked) as process:
+        wait_for_outputs(folder, 10)
+        psutil.Process(process.pid).children()[0].children()[-1].kill()
+        wait_for_outputs(folder, 30)
+        process.kill()
+        process.wait()
+    workers.bulk(few, folder, **asked)
+    run = nbkit.Run.open(folder)
+    assert run.summary()["prompts"] == "60 of 60"
+    assert run.prompts == varied(60)
+    assert run.outputs == workers.generate(varied(60), **asked).outputs
+    assert run.attempts >= 2 and run.paused_s > 0 and run.untimed_prompts <= 8
+    assert run.tokens_per_second > 0
+    for rank in run.rank_numbers:
+        parts = run.time_parts(rank)
+        assert sum(parts.values()) == pytest.approx(run.wall_s)
+        assert min(parts.values()) > -1e-3
+    # Told after the outputs: what was written in the moment before a kill has none.
+    assert run.latencies.ttft.count >= 60 - 8
+    for tokens, times in zip(run.new_tokens, run.times, strict=True):
+        assert times is None or times.inter_token.count == tokens - 1
+        assert times is None or 0 <= times.taken_s <= times.end_s <= run.end_s
+    assert figures.run_timeline(run).data
+    assert figures.throughput_over_time(of_batches(run.batches, run.begin_s), run.rank_numbers).data
+    assert nbkit.Run.load(run.save(tmp_path / "run.json")) == run
 
 
 def test_who_was_killed_is_gone_on_with_by_another_number_of_ranks(source, undisturbed, tmp_path, workers):

@@ -106,7 +106,7 @@ def html_table(rows: Iterable[Mapping[str, object]]) -> str:
 
 def text_table(run: Run, most: int) -> str:
     """An HTML table of the first ``most`` prompts with their outputs: model text is shown as text."""
-    pairs = list(zip(run.prompts, run.outputs, strict=True))[:most]
+    pairs = zip(run.prompts[:most], run.outputs[:most], strict=True)
     rows = ({"prompt": str(prompt).strip(), "output": (output or "").strip()} for prompt, output in pairs)
     return html_table(rows)
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from nbkit.errors import WorkersError
 from nbkit.inference.bulk.account import Account, Tails
-from nbkit.inference.bulk.folder import BulkFolder
+from nbkit.inference.bulk.folder import OWNER, BulkFolder
 from nbkit.inference.bulk.losses import Losses
 from nbkit.inference.bulk.on_rank import BulkBegun, BulkOrder, SetApart, bulk_on_rank
+from nbkit.inference.bulk.rank_records import note_end
 from nbkit.inference.bulk.spool import SpoolWriter, read_taken, taken_log
 from nbkit.inference.engine_on_rank import Preparing
 from nbkit.records.request import Request
@@ -109,6 +110,7 @@ class Attempt:
             self._stop(job)
             raise
         finally:
+            note_end(self._folder.records_of(self._number, OWNER), time.monotonic() - job.submitted)
             # Of a rank that was lost before it was heard of, too.
             for path in self._folder.parts.glob(f"{self._number:06d}-rank-*.jsonl"):
                 self._tails.add(path)

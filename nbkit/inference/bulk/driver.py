@@ -10,18 +10,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbkit.errors import InputError, NbkitError, PromptError, RankDied, RankError, WorkersError
+from nbkit.errors import InputError, NbkitError, PromptError, RankDied, RankError, WorkersError, shorten
 from nbkit.inference.bulk.account import read_parts
 from nbkit.inference.bulk.attempt import Attempt, SuppliesRequests
-from nbkit.inference.bulk.folder import BulkFolder, is_no_room
+from nbkit.inference.bulk.folder import OWNER, BulkFolder, is_no_room
 from nbkit.inference.bulk.lines import Head, failed_line, write_whole
-from nbkit.inference.bulk.losses import SET_ASIDE_AFTER, Losses
-from nbkit.inference.bulk.manifest import Manifest
+from nbkit.inference.bulk.losses import SET_ASIDE, SET_ASIDE_AFTER, Losses
+from nbkit.inference.bulk.merging import merge_records
+from nbkit.inference.bulk.openai_batch import repeated_ids
 from nbkit.inference.bulk.ordering import order_outputs
 from nbkit.inference.bulk.record import Bulk
 from nbkit.inference.bulk.source import FileSource, Hashing, Source, Windows, source_of
 from nbkit.inference.bulk.status import BulkStatus, Pace, write_status
 from nbkit.inference.bulk.supply import ApartSupply, FewSupply, Supply
+from nbkit.records.bulk_manifest import Manifest
 from nbkit.records.request import PromptLike, Request
 from nbkit.records.settings import Settings
 
@@ -59,7 +61,7 @@ def run_bulk(
     with there.held():
         manifest = _begin_or_go_on(there, opened, settings, say)
         if there.outputs.exists():
-            shutil.rmtree(there.parts, ignore_errors=True)
+            _clear(there)
             return Bulk(there, manifest)
         with _told_of_no_room(there):
             run = _BulkRun(ranks, opened, there, manifest, settings, on_error == "stop", tell, say)
@@ -103,13 +105,19 @@ def _begin_or_go_on(there: BulkFolder, source: Source, settings: Settings, say: 
     if manifest is None and (other := there.something_else()):
         raise InputError(f"{there.path} holds something else ({other}): name a new or an empty folder.")
     # A bulk that has come to nothing, by a name that was mistyped for one, binds nobody.
-    for file in (there.windows, there.losses):
+    for file in (there.windows, there.losses, *there.rank_record_files()):
         file.unlink(missing_ok=True)
     manifest = Manifest(settings, described)
     manifest.save(there.manifest)
     if isinstance(source, FileSource):
         say(f"{source.path.name}: taking {source.stream.taken}.")
     return manifest
+
+
+def _clear(there: BulkFolder) -> None:
+    """Remove what a finished bulk needs no more."""
+    for folder in (there.parts, there.spool, there.rank_records):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _BulkRun:
@@ -144,7 +152,7 @@ class _BulkRun:
         self._losses = Losses(folder.losses)
         self._own_part: int | None = None
         self._own_attempt = folder.next_attempt()
-        self._windows = Windows(source, folder.windows)
+        self._windows = Windows(source, folder.windows, folder.requests)
         by_length = settings.order == "by_length"
         self._supply = Supply(self._windows, self._account, self._losses, self._give_up, by_length)
         self._apart = ApartSupply(folder.spool / "apart.jsonl")
@@ -229,7 +237,7 @@ class _BulkRun:
             if self._losses.is_set_aside(request.index):
                 self._give_up(
                     request.index,
-                    f"set aside: a rank was lost {SET_ASIDE_AFTER} times while this prompt was under way: {why}",
+                    f"{SET_ASIDE}: a rank was lost {SET_ASIDE_AFTER} times while this prompt was under way: {why}",
                     request,
                 )
             else:
@@ -241,7 +249,7 @@ class _BulkRun:
         if self._stops_at_error:
             raise PromptError(why, index)
         if self._own_part is None:
-            path = self._folder.part(self._own_attempt, "owner")
+            path = self._folder.part(self._own_attempt, OWNER)
             self._own_part = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         write_whole(self._own_part, failed_line(index, request.prompt if request else None, why))
         self._account.take(Head(index, None))
@@ -327,11 +335,20 @@ class _BulkRun:
         self._manifest.save(self._folder.manifest)
         self._folder.wait_for_ranks()
         self._tell_status(is_running=True)
+        merge_records(self._folder, self._account.failed)
         order_outputs(self._folder, total)
         failed = f", {self._account.failed:,} of them failed" if self._account.failed else ""
+        self._say_what_was_not_heeded()
         self._folder.note(f"finished: {total:,} prompts{failed}.")
-        shutil.rmtree(self._folder.parts, ignore_errors=True)
-        shutil.rmtree(self._folder.spool, ignore_errors=True)
+        _clear(self._folder)
+
+    def _say_what_was_not_heeded(self) -> None:
+        unused = self._source.stream.unused if isinstance(self._source, FileSource) else {}
+        if unused:
+            listed = ", ".join(f"{shorten(name)} in {count:,} lines" for name, count in unused.items())
+            self._say_and_note(f"Not heeded of the source, where the settings decide instead: {listed}.")
+        if repeated := repeated_ids(self._folder.requests):
+            self._say_and_note(repeated)
 
     def _say_and_note(self, sentence: str) -> None:
         self._folder.note(sentence)

@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nbkit.errors import InputError, NbkitError
+from nbkit.records.bulk_manifest import MANIFEST, OUTPUTS, RECORDS, TIMES
 
 LOCK_PATIENCE_S = 0.5
 """Who looks whether a bulk runs holds its lock for a moment."""
 RANKS_PATIENCE_S = 30.0
 """Ranks whose notebook is gone end at once, and the system needs a moment to clear them away."""
+OWNER = "owner"
+"""Who writes beside the ranks."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,16 +34,25 @@ class BulkFolder:
         All outputs in the prompts' order, a line each: there when the bulk is finished.
     parts, spool : Path
         Until then: outputs as they finish, a file for each attempt and rank; prompts on their way to the ranks.
+    records, times, rank_records : Path
+        What the ranks told of batches and of when tokens came, merged when the bulk is finished; until then a file
+        for each attempt and rank.
+    requests : Path
+        Of which batch request each prompt is, where the source is lines of such.
     windows, losses : Path
         What was read of the source, and which prompts were under way when a rank was lost.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.manifest = self.path / "bulk.json"
-        self.outputs = self.path / "outputs.jsonl"
+        self.manifest = self.path / MANIFEST
+        self.outputs = self.path / OUTPUTS
+        self.records = self.path / RECORDS
+        self.times = self.path / TIMES
+        self.rank_records = self.path / "rank_records"
         self.parts = self.path / "parts"
         self.spool = self.path / "spool"
+        self.requests = self.path / "requests.jsonl"
         self.windows = self.path / "windows.jsonl"
         self.losses = self.path / "losses.jsonl"
         self.status = self.path / "status.json"
@@ -56,6 +68,14 @@ class BulkFolder:
         """The parts that there are, the oldest attempt first."""
         return sorted(self.parts.glob("*.jsonl"))
 
+    def records_of(self, attempt: int, who: str) -> Path:
+        """The file to which somebody appends what there is to tell of an attempt."""
+        return self.rank_records / f"{attempt:06d}-{who}.jsonl"
+
+    def rank_record_files(self) -> list[Path]:
+        """The files of ``records_of`` that there are, the oldest attempt first."""
+        return sorted(self.rank_records.glob("*.jsonl"))
+
     @property
     def has_outputs(self) -> bool:
         """Whether any prompt is done."""
@@ -63,13 +83,13 @@ class BulkFolder:
 
     def something_else(self) -> str | None:
         """What stands there that is not of a bulk; None if nothing does."""
-        own = (self.parts, self._lock, self._ranks_lock)
+        own = (self.parts, self.rank_records, self._lock, self._ranks_lock)
         others = [each.name for each in self.path.iterdir() if each not in own and not each.name.startswith(".")]
         return min(others, default=None)
 
     def next_attempt(self) -> int:
         """A number that no attempt has had."""
-        numbers = [int(file.name.partition("-")[0]) for file in self.part_files()]
+        numbers = [int(file.name.partition("-")[0]) for file in self.part_files() + self.rank_record_files()]
         numbers += [int(each.name) for each in self.spool.glob("[0-9]*")]
         return max(numbers, default=0) + 1
 
@@ -90,6 +110,7 @@ class BulkFolder:
         """
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
+            self.rank_records.mkdir(exist_ok=True)
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise InputError(

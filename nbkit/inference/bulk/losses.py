@@ -9,6 +9,8 @@ from pathlib import Path
 
 ALONE_AFTER = 2
 """Losses after which a prompt is generated for by itself, so that no other is taken for the one that ends ranks."""
+SET_ASIDE = "set aside"
+"""With which the error of such a prompt begins."""
 SET_ASIDE_AFTER = 3
 """Losses after which a prompt is set aside as failed."""
 

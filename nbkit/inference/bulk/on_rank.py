@@ -9,20 +9,23 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nbkit.engines import BatchDone, Request
 from nbkit.errors import InputError, PromptError
 from nbkit.inference import schedule
 from nbkit.inference.bulk.folder import BulkFolder
 from nbkit.inference.bulk.lines import failed_line, output_line, write_whole
+from nbkit.inference.bulk.rank_records import RankBegun, RankRecords, TokensCame
 from nbkit.inference.bulk.spool import SpoolReader, TakenLog, taken_log
 from nbkit.inference.engine_on_rank import EngineOnRank, RankWatch, agreed_fallback
 from nbkit.models import LoadedModel
-from nbkit.records import Fallback, OutOfMemory, Output
+from nbkit.records import Fallback, OutOfMemory, Output, RankRecord
+from nbkit.records.latency import MICROSECONDS
 from nbkit.records.settings import Settings
+from nbkit.records.stored_times import columns_of
 from nbkit.runtime.context import JobContext, current_job
 
 if TYPE_CHECKING:
@@ -81,9 +84,13 @@ def bulk_on_rank(order: BulkOrder) -> None:
     reader = SpoolReader(folder.spool / f"{order.attempt:06d}")
     with folder.held_by_rank(), contextlib.closing(reader) as spool:
         work = EngineOnRank(job, accelerator, order.settings)
+        began_s = job.elapsed_s
         # Before the ranks meet: later the first prompts may be done and gone.
         some = spool.first(FOR_WARM_UP)
-        plans = gather_object([work.plan_for(_unlike(work.loaded) if order.is_apart else [], order.longest_bytes)])
+        plan = work.plan_for(_unlike(work.loaded) if order.is_apart else [], order.longest_bytes)
+        planned_s = job.elapsed_s
+        plans = gather_object([plan])
+        agreed_s = job.elapsed_s
         settings, fallback = order.settings, agreed_fallback(order.settings, plans)
         if fallback is not None:
             settings = Settings.of(settings, engine=fallback.engine)
@@ -96,8 +103,27 @@ def bulk_on_rank(order: BulkOrder) -> None:
                 [request.prompt for request in some],
                 lambda lengths: work.batches_of(range(len(lengths)), lengths, fitting),
             )
+            paid_s = job.elapsed_s - agreed_s
             accelerator.wait_for_everyone()
-            at_work = _RankAtWork(job, work, settings, fitting, spool, folder, order)
+            begin_s = job.elapsed_s if settings.warm_up else agreed_s
+            record = RankRecord(
+                rank=job.rank,
+                world_size=job.info.world_size,
+                node=job.info.node,
+                pid=job.info.pid,
+                device=str(accelerator.device),
+                dtype=work.loaded.dtype,
+                load_s=work.load_s,
+                begin_s=begin_s,
+                end_s=begin_s,
+                waiting_s=0.0,
+                gather_s=0.0,
+                gathered_prompts=0,
+                batch_size=fitting,
+                warm_up_s=planned_s - began_s + (paid_s if settings.warm_up else 0.0),
+                cold_start_s=0.0 if settings.warm_up else paid_s,
+            )
+            at_work = _RankAtWork(job, work, settings, record, fallback, spool, folder, order)
             # Its part is there now.
             job.emit(BulkBegun(work.loaded.dtype, fitting, fallback))
             at_work.run()
@@ -112,6 +138,13 @@ def _unlike(loaded: LoadedModel) -> list[Request]:
     return [Request(0, "a " * (limit + 1))]
 
 
+class _Drawn(NamedTuple):
+    """A prompt under way, and when it was drawn, in seconds on the job's clock."""
+
+    request: Request
+    drawn_s: float
+
+
 class _RankAtWork:
     """One rank in one attempt."""
 
@@ -120,7 +153,8 @@ class _RankAtWork:
         job: JobContext,
         work: EngineOnRank,
         settings: Settings,
-        unit: int,
+        record: RankRecord,
+        fallback: Fallback | None,
         spool: SpoolReader,
         folder: BulkFolder,
         order: BulkOrder,
@@ -130,12 +164,18 @@ class _RankAtWork:
         self._settings = settings
         self._stops_at_error = order.stops_at_error
         # In flight, one by one: a rank takes as many as it has room for, and then one whenever one has ended.
-        self._unit = 1 if settings.is_in_flight else unit
+        self._unit = 1 if settings.is_in_flight else record.batch_size
         self._spool = spool
         self._taken = TakenLog(taken_log(folder.spool / f"{order.attempt:06d}", job.rank))
         part = folder.part(order.attempt, f"rank-{job.rank}")
         self._part = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._under_way: dict[int, Request] = {}
+        self._record = record
+        self._waited_s = 0.0
+        self._records = RankRecords(folder.records_of(order.attempt, f"rank-{job.rank}"))
+        at_s = time.time() - (job.elapsed_s - record.begin_s)
+        self._records.add(RankBegun(at_s, fallback, *work.rules))
+        self._records.add(record)
+        self._under_way: dict[int, _Drawn] = {}
         self._again: list[Request] = []
         self._wanted: range | None = None
         self._alike_up_to = None if order.is_apart else work.alike_up_to
@@ -147,26 +187,33 @@ class _RankAtWork:
         try:
             while not self._is_done(watch, places):
                 # What was under way beside a prompt that failed begins again.
-                self._again = list(self._under_way.values())
+                self._again = [drawn.request for drawn in self._under_way.values()]
+            self._records.add(replace(self._record, end_s=self._job.elapsed_s, waiting_s=self._waited_s))
         except Exception:
             _end_if_broken(self._work.loaded.device)
             raise
         finally:
+            self._records.close()
             os.close(self._part)
             self._taken.close()
 
     def _is_done(self, watch: RankWatch, places: Iterator[range]) -> bool:
         """Generate to the end with one engine; False if a prompt has ended that before."""
         try:
-            for done in self._work.new_engine().generate(self._batches(places), watch):
+            engine = self._work.new_engine()
+            for done in engine.generate(self._batches(places), watch):
                 if isinstance(done, BatchDone):
-                    self._write(done.outputs)
+                    drawn = self._write(done.outputs)
+                    self._records.add(done.record)
+                    self._records.add(_tokens_came(done.outputs, drawn))
                 else:
                     self._say_too_many(done)
+                    self._records.add(done)
+                    self._record = replace(self._record, batch_size=engine.batch_size)
         except PromptError as error:
             if error.index not in self._under_way:
                 raise
-            self._fail(self._under_way[error.index], error)
+            self._fail(self._under_way[error.index].request, error)
             return False
         return True
 
@@ -185,16 +232,18 @@ class _RankAtWork:
             while (requests := self._spool.at(wanted)) is None:
                 if self._job.cancelled:
                     return
-                if time.monotonic() - asked_s < WAIT_S:
+                if (sleeps_s := time.monotonic()) - asked_s < WAIT_S:
                     # Who asks again at once has nothing else to do.
                     time.sleep(WAIT_S)
+                    self._waited_s += time.monotonic() - sleeps_s
                 asked_s = time.monotonic()
                 yield []
             if not requests:
                 return
             self._wanted = None
             self._taken.add(requests)
-            self._under_way.update((request.index, request) for request in requests)
+            drawn_s = self._job.elapsed_s
+            self._under_way.update((request.index, _Drawn(request, drawn_s)) for request in requests)
             usable = [request for request in requests if self._can_be_used(request)]
             if usable:
                 yield from self._cut(usable)
@@ -235,10 +284,21 @@ class _RankAtWork:
         self._under_way.pop(request.index)
         write_whole(self._part, failed_line(request.index, request.prompt, str(error)))
 
-    def _write(self, outputs: Sequence[Output]) -> None:
-        """Append the outputs of a batch, in one go."""
-        lines = [output_line(self._under_way.pop(output.index), output) for output in outputs]
+    def _write(self, outputs: Sequence[Output]) -> list[_Drawn]:
+        """Append the outputs of a batch, in one go; of which prompts they are."""
+        drawn = [self._under_way.pop(output.index) for output in outputs]
+        lines = [output_line(each.request, output) for each, output in zip(drawn, outputs, strict=True)]
         write_whole(self._part, b"".join(lines))
+        return drawn
+
+
+def _tokens_came(outputs: Sequence[Output], drawn: Sequence[_Drawn]) -> TokensCame:
+    """When their tokens came. What is drawn again, after another prompt has failed, was taken the first time."""
+    times = [
+        None if output.times is None else replace(output.times, taken_s=round(each.drawn_s, MICROSECONDS))
+        for output, each in zip(outputs, drawn, strict=True)
+    ]
+    return TokensCame(tuple(output.index for output in outputs), columns_of(times))
 
 
 def _end_if_broken(device: torch.device) -> None:

@@ -8,14 +8,15 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from nbkit.errors import InputError
 from nbkit.files.atomic_write import check_writable
 from nbkit.inference.bulk.folder import BulkFolder
 from nbkit.inference.bulk.lines import COLUMNS, head_of, row_of
-from nbkit.inference.bulk.manifest import Manifest
+from nbkit.inference.bulk.openai_batch import openai_lines, repeated_ids
 from nbkit.inference.bulk.status import BulkStatus, read_status
+from nbkit.records.bulk_manifest import Manifest
 from nbkit.records.export import without_formula
 from nbkit.records.settings import Settings
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ROWS = 10_000
 """Of a table, unless more or fewer are asked for."""
+FORMS = ("rows", "openai")
 EXPORT_ENDINGS = (".jsonl", ".csv", ".parquet")
 
 
@@ -92,8 +94,17 @@ class Bulk:
         for some in _in_pieces(iter(self), rows):
             yield pandas.DataFrame(some, columns=list(COLUMNS))
 
-    def export(self, path: str | Path) -> Path:
+    def export(self, path: str | Path, form: Literal["rows", "openai"] = "rows") -> Path:
         """Write all outputs as ``.jsonl``, ``.csv`` or ``.parquet``, as the path's ending asks, and return the path.
+
+        With ``form="openai"`` a finished bulk is written as an output file of OpenAI's Batch API, a ``.jsonl``
+        with a line a request in the source's order: ``id``, ``custom_id``, ``response`` and ``error``. The body is a
+        ``chat.completion`` or a ``text_completion``, as the request's ``url`` says, else as its prompt is messages or
+        text. ``custom_id`` is the request's where the source is lines of batch requests, else ``prompt-0`` and so
+        on by index. ``model`` is the one that answered, whatever the request named; ``created`` is the bulk's begin;
+        ``completion_tokens`` count the end of sequence. What failed has status 400 and its error in the body, or 500
+        where ranks were lost by it, and ``error`` is null, as the service has it. Requests with nothing but blank
+        text were skipped by the reading and have no line.
 
         In ``.csv`` a text that a spreadsheet would take for a formula gets a single quote before it, as in
         ``nbkit.records.export.export_csv``; prompts that are messages are JSON in ``.csv`` and ``.parquet``.
@@ -101,10 +112,19 @@ class Bulk:
         Raises
         ------
         InputError
-            Another ending, the file cannot be written, or pyarrow is not installed.
+            Another ending or form, the file cannot be written, pyarrow is not installed, or, for OpenAI's form, the
+            bulk is not finished.
         """
+        if form not in FORMS:
+            raise InputError(f"form must be one of {', '.join(FORMS)}, not {form!r}.")
         write = {".jsonl": self._write_jsonl, ".csv": self._write_csv, ".parquet": self._write_parquet}
+        if form == "openai":
+            write = {".jsonl": self._write_openai}
         path = Path(path)
+        if form == "openai" and path.suffix not in write:
+            raise InputError(f"OpenAI's form is .jsonl, not {path.suffix!r}.")
+        if form == "openai" and not self._folder.outputs.exists():
+            raise InputError(f"the bulk in {self.folder} is not finished: go on with it, and export it then.")
         if path.suffix not in write:
             raise InputError(f"outputs are exported as {', '.join(EXPORT_ENDINGS)}, not as {path.suffix!r}.")
         check_writable(path)
@@ -139,6 +159,12 @@ class Bulk:
     def _write_jsonl(self, path: Path) -> None:
         with path.open("wb") as file:
             file.writelines(self._lines())
+
+    def _write_openai(self, path: Path) -> None:
+        if repeated := repeated_ids(self._folder.requests):
+            print(repeated)
+        with path.open("wb") as file:
+            file.writelines(openai_lines(self, self._folder.requests, self._manifest))
 
     def _write_csv(self, path: Path) -> None:
         with path.open("w", encoding="utf-8-sig", newline="") as file:

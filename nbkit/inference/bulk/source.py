@@ -9,13 +9,13 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from nbkit.errors import InputError, shorten
 from nbkit.inference.bulk.lines import as_json
-from nbkit.prompts.files.streamed import PromptStream, Unreadable, stream_prompts
+from nbkit.prompts.files.streamed import PromptStream, RequestOrigin, Unreadable, stream_prompts
 from nbkit.records.request import Conversation, PromptLike, check_prompt
 
 WINDOW = 1024
@@ -26,14 +26,17 @@ WINDOW_S = 1.0
 HASHED_BYTES = 2**20
 
 Item = str | Conversation | Unreadable
-Items = Generator[Item, None, None]
+Items = Generator[tuple[Item, RequestOrigin | None], None, None]
 
 
 class Source(Protocol):
     """Where prompts come from."""
 
     def items(self) -> Items:
-        """The prompts, from the first on, each checked; what is wrong with one stands in its place."""
+        """The prompts, from the first on, each checked, and the batch requests that they are of.
+
+        What is wrong with a prompt stands in its place.
+        """
         ...
 
     def share_read(self) -> float | None:
@@ -53,7 +56,7 @@ class FileSource:
         self.stream: PromptStream = stream_prompts(path, column)
 
     def items(self) -> Items:
-        return _checked(self.stream)
+        return _checked(self.stream.with_origins())
 
     def share_read(self) -> float | None:
         return self.stream.share_read
@@ -77,7 +80,7 @@ class GivenSource:
         self._read = 0
 
     def items(self) -> Items:
-        for item in _checked(self._prompts):
+        for item in _checked((prompt, None) for prompt in self._prompts):
             self._read += 1
             yield item
 
@@ -107,15 +110,15 @@ def source_of(source: str | Path | Iterable[PromptLike], column: str | None) -> 
     return GivenSource(source)
 
 
-def _checked(prompts: Iterable[Any]) -> Items:
-    for index, prompt in enumerate(prompts):
+def _checked(prompts: Iterable[tuple[Any, RequestOrigin | None]]) -> Items:
+    for index, (prompt, origin) in enumerate(prompts):
         if isinstance(prompt, Unreadable):
-            yield prompt
+            yield prompt, origin
             continue
         try:
-            yield check_prompt(index, prompt)
+            yield check_prompt(index, prompt), origin
         except InputError as error:
-            yield Unreadable(str(error))
+            yield Unreadable(str(error)), origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class Window:
 
     begin: int
     items: list[Item]
+    origins: list[RequestOrigin | None]
 
     @property
     def digest(self) -> str:
@@ -138,12 +142,15 @@ class Window:
 class Windows:
     """The windows of a source; those that were read before have to be what they were.
 
-    What was read is written into ``file``, a line a window, before any of its prompts is used.
+    What was read is written into ``file``, a line a window, before any of its prompts is used. Of prompts of batch
+    requests these are written into ``requests``, a line a prompt, anew each time.
     """
 
-    def __init__(self, source: Source, file: Path) -> None:
+    def __init__(self, source: Source, file: Path, requests: Path) -> None:
         self._items = source.items()
         self._file = file
+        self._requests = requests
+        requests.unlink(missing_ok=True)
         self._recorded = _recorded(file)
         self.total: int | None = None
         """How many prompts there are, once all are read."""
@@ -152,8 +159,11 @@ class Windows:
 
     def __iter__(self) -> Iterator[Window]:
         for count, digest in self._recorded:
-            yield self._again(count, digest)
+            again = self._again(count, digest)
+            self._keep_origins(again)
+            yield again
         while window := self._next():
+            self._keep_origins(window)
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([len(window.items), window.digest]) + "\n")
             yield window
@@ -164,8 +174,18 @@ class Windows:
         self._recorded.close()
         self._items.close()
 
+    def _keep_origins(self, window: Window) -> None:
+        is_begun = self._requests.exists()
+        if not is_begun and not any(window.origins):
+            return
+        before = 0 if is_begun else window.begin
+        with self._requests.open("a", encoding="utf-8") as file:
+            file.writelines("null\n" for _ in range(before))
+            file.writelines(json.dumps(origin and astuple(origin)) + "\n" for origin in window.origins)
+
     def _again(self, count: int, digest: str) -> Window:
-        window = Window(self.read, list(itertools.islice(self._items, count)))
+        read = list(itertools.islice(self._items, count))
+        window = Window(self.read, [item for item, _ in read], [origin for _, origin in read])
         if len(window.items) < count:
             raise InputError(
                 f"the source has {self.read + len(window.items):,} prompts now, and had {self.read + count:,} or "
@@ -181,15 +201,17 @@ class Windows:
 
     def _next(self) -> Window | None:
         items: list[Item] = []
+        origins: list[RequestOrigin | None] = []
         characters, ends_s = 0, time.monotonic() + WINDOW_S
-        for item in self._items:
+        for item, origin in self._items:
             items.append(item)
+            origins.append(origin)
             characters += 0 if isinstance(item, Unreadable) else len(str(item))
             if len(items) >= WINDOW or characters >= WINDOW_CHARACTERS or time.monotonic() > ends_s:
                 break
         if not items:
             return None
-        window = Window(self.read, items)
+        window = Window(self.read, items, origins)
         self.read += len(items)
         return window
 

@@ -11,15 +11,16 @@ import gzip
 import io
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from nbkit.errors import InputError
 from nbkit.prompts.files.choice import USUAL_COLUMN, Choice, choose_column, describe_column
 from nbkit.prompts.files.endings import CHUNK_BYTES, GZ, prompt_ending
-from nbkit.prompts.files.forms import SYSTEM_KEYS, Taken
+from nbkit.prompts.files.forms import REQUEST_BODIES, REQUEST_ID, SYSTEM_KEYS, Taken
 from nbkit.prompts.files.json_values import Entries, Entry, parse_line
 from nbkit.prompts.files.parquet_tables import ParquetTable
 from nbkit.prompts.files.prompt_file import COLUMN, KEY, parse_prompt_file, prompts_of_entry, prompts_of_row
@@ -44,6 +45,18 @@ class Unreadable:
 Streamed = str | Conversation | Unreadable
 
 
+@dataclass(frozen=True, slots=True)
+class RequestOrigin:
+    """Of which batch request a prompt is: its ``custom_id``, its ``url`` if it has one, and which of its prompts."""
+
+    custom_id: str
+    url: str | None
+    choice: int
+
+
+Asked = tuple[Streamed, RequestOrigin | None]
+
+
 class PromptStream:
     """The prompts of a file; iterates over them, each time from the first.
 
@@ -53,10 +66,17 @@ class PromptStream:
         The column, or key, that was taken; None where there is none.
     taken : str
         What of the file the prompts are, as far as its first rows tell.
+    unused : Counter
+        Of lines of JSON, in the latest pass over them: what stood beside the prompts of a line or in its batch
+        request, such as ``max_tokens``, and was not used; in how many lines.
     """
 
     def __init__(
-        self, column: str | None, taken: str, read: Callable[[_Position], Iterator[Streamed]], size_bytes: int
+        self,
+        column: str | None,
+        taken: str,
+        read: Callable[[_Position], Iterator[Streamed | Asked]],
+        size_bytes: int,
     ) -> None:
         self.column = column
         self.taken = taken
@@ -64,8 +84,17 @@ class PromptStream:
         self._position = _Position(size_bytes)
 
     def __iter__(self) -> Iterator[Streamed]:
+        return (prompt for prompt, _ in self.with_origins())
+
+    def with_origins(self) -> Iterator[Asked]:
+        """The prompts, each with the batch request that it is of, where the file is lines of such."""
         self._position.share, self._position.reader = 0.0, None
-        return self._read(self._position)
+        self.unused.clear()
+        return (each if isinstance(each, tuple) else (each, None) for each in self._read(self._position))
+
+    @property
+    def unused(self) -> Counter[str]:
+        return self._position.unused
 
     @property
     def share_read(self) -> float:
@@ -80,6 +109,7 @@ class _Position:
     size_bytes: int
     share: float = 0.0
     reader: BinaryIO | None = None
+    unused: Counter[str] = field(default_factory=Counter)
 
     def look(self) -> float:
         if self.reader is not None and not self.reader.closed and self.size_bytes:
@@ -165,12 +195,15 @@ def _json_lines(path: Path, name: str, column: str | None, size: int) -> PromptS
     if columns:
         choice = choose_column(name, KEY, columns, column)
 
-    def read(position: _Position) -> Iterator[Streamed]:
+    def read(position: _Position) -> Iterator[Streamed | Asked]:
         for entry in entries(position):
             if isinstance(entry, Unreadable):
                 yield entry
-            else:
-                yield from _each(prompts_of_entry, name, entry, choice.name, Taken(), Taken())
+                continue
+            taken = Taken()
+            found = list(_each(prompts_of_entry, name, entry, choice.name, taken, taken))
+            position.unused.update(list(taken.unused))
+            yield from zip(found, _origins(entry.value, choice.name, len(found)), strict=True)
 
     taken, strings = Taken(), Taken()
     for entry in readable:
@@ -230,6 +263,18 @@ def _each(read: Callable[..., Iterable[str | Conversation]], *of: Any) -> Iterat
         yield Unreadable(str(error))
     except RecursionError:
         yield Unreadable("a value holds lists within lists, too deep to read.")
+
+
+def _origins(value: Any, key: str, count: int) -> list[RequestOrigin | None]:
+    """Of which request the prompts of a line are."""
+    if key not in REQUEST_BODIES or not isinstance(value, dict) or not isinstance(value.get(REQUEST_ID), str):
+        return [None] * count
+    url, asked = value.get("url"), value[key].get("prompt") if isinstance(value.get(key), dict) else None
+    # Blank ones are left out.
+    choices = [n for n, one in enumerate(asked) if str(one).strip()] if isinstance(asked, list) else []
+    if len(choices) != count:
+        choices = list(range(count))
+    return [RequestOrigin(value[REQUEST_ID], url if isinstance(url, str) else None, choice) for choice in choices]
 
 
 def _lines(path: Path, name: str, position: _Position) -> Iterator[tuple[int, str | Unreadable]]:

@@ -1,4 +1,4 @@
-"""Manifest: what a bulk was asked for, so that who goes on with it asks for the same."""
+"""Manifest: what a bulk was asked for, so that who goes on with it asks for the same; and the names of its files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from nbkit.files.atomic_write import write_atomically
 from nbkit.files.json_files import read_json
 from nbkit.records.settings import FIELDS, Settings
 
+MANIFEST, OUTPUTS, RECORDS, TIMES = "bulk.json", "outputs.jsonl", "records.jsonl", "times.jsonl"
+"""In the folder of a bulk: what was asked for; when it is finished its outputs, what its ranks told of batches and of
+themselves, and when the tokens of each output came."""
 BULK_VERSION = 1
 SAME_TEXT = frozenset(
     ("batch_size", "split", "order", "token_budget", "pad_to_multiple_of", "tokenize_first", "warm_up")
