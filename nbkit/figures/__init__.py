@@ -11,6 +11,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("lab", error.name) from None
 
+from nbkit.figures.bulk_throughput import bulk_throughput, bulk_throughput_line
 from nbkit.figures.comparison import comparison, overlaid_throughput, time_parts
 from nbkit.figures.latency import latency, latency_points
 from nbkit.figures.latency_distribution import latency_distribution
@@ -39,6 +40,8 @@ from nbkit.records.headline import headline, headline_with_note, run_note
 __all__ = [
     "PART_COLOURS",
     "TIMELINE_PARTS",
+    "bulk_throughput",
+    "bulk_throughput_line",
     "comparison",
     "cost_and_time",
     "efficiency",

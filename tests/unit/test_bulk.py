@@ -58,6 +58,7 @@ def test_every_prompt_has_one_output_in_order(folder, order):
     assert sorted(path.name for path in folder.iterdir()) == [
         *(
             "bulk.json",
+            "history.jsonl",
             "lock",
             "log.txt",
             "outputs.jsonl",

@@ -115,6 +115,13 @@ def test_every_field_of_settings_is_a_control():
     assert controls_of(Settings()).settings() == Settings()
 
 
+def test_controls_can_be_asked_to_show_other_settings():
+    controls = controls_of(Settings())
+    for asked in (Settings(**UNUSUAL), Settings(max_new_tokens=100_000, batch_size=5000), Settings()):
+        controls.show(asked)
+        assert controls.settings() == asked
+
+
 def off(controls: Controls) -> dict[str, str]:
     """What each control that is off says."""
     return {field.control.description: field.says for field in controls.fields if field.control.disabled}

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
 from nbkit.app.dashboards.explore.explore import Explore
 from nbkit.app.dashboards.hello import HelloDashboard as Hello
 from nbkit.app.dashboards.monitor import MonitorDashboard as Monitor
+from nbkit.app.dashboards.night.night import Night
 from nbkit.app.dashboards.scaling.scaling import Scaling
 
-__all__ = ["Explore", "Hello", "Monitor", "Scaling"]
+__all__ = ["Explore", "Hello", "Monitor", "Night", "Scaling"]

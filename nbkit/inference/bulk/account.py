@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,15 +47,19 @@ class Account:
         return True
 
 
-def read_parts(folder: BulkFolder) -> Account:
-    """What is done already; what a crash has left of a last line is cut off."""
+def read_parts(folder: BulkFolder, failed: Callable[[Path, int], None]) -> Account:
+    """What is done already; what a crash has left of a last line is cut off.
+
+    ``failed`` is given the part of each prompt that failed, and where its line begins there.
+    """
     account = Account()
     for path in folder.part_files():
         if torn := cut_torn_end(path):
             folder.note(f"{path.name}: {torn} bytes after its last whole line were cut off.")
         with path.open("rb") as file:
-            for _, head in heads(file):
-                account.take(head)
+            for offset, head in heads(file):
+                if account.take(head) and head.new_tokens is None:
+                    failed(path, offset)
     return account
 
 
@@ -71,12 +75,12 @@ class Tails:
         if path not in self._files:
             self._files[path] = path.open("rb")
 
-    def new(self) -> Iterator[Head]:
-        """The lines that were written since the last look."""
-        for file in self._files.values():
-            for _, head in heads(file):
+    def new(self) -> Iterator[tuple[Path, int, Head]]:
+        """The lines that were written since the last look: each with its part and where it begins there."""
+        for path, file in self._files.items():
+            for offset, head in heads(file):
                 self._unsynced.add(file.fileno())
-                yield head
+                yield path, offset, head
 
     def sync(self) -> None:
         """Have what was read reach the disk."""

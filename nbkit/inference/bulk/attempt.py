@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nbkit.errors import WorkersError
@@ -51,6 +52,8 @@ class Attempt:
         Given what the ranks print.
     begun : callable
         Told what the ranks compute in.
+    failed : callable
+        Given the part of a prompt that failed, and where its line begins there.
     set_apart : callable
         Given what needs another way than the rest; ``is_apart`` tells that the supply is of such.
     """
@@ -67,6 +70,7 @@ class Attempt:
         beat: Callable[[], None],
         say: Callable[[str], None],
         begun: Callable[[str], None],
+        failed: Callable[[Path, int], None],
         set_apart: Callable[[Request], None],
         is_apart: bool,
     ) -> None:
@@ -79,6 +83,7 @@ class Attempt:
         self._beat = beat
         self._say = say
         self._begun = begun
+        self._failed = failed
         self._set_apart = set_apart
         self._is_apart = is_apart
         self._number = folder.next_attempt()
@@ -170,8 +175,9 @@ class Attempt:
 
     def look(self) -> None:
         """Take what the ranks have written since."""
-        for head in self._tails.new():
-            self._account.take(head)
+        for path, offset, head in self._tails.new():
+            if self._account.take(head) and head.new_tokens is None:
+                self._failed(path, offset)
             self._spool.done(head.index)
             self._losses.done(head.index)
 

@@ -14,6 +14,8 @@ from nbkit.errors import InputError, NbkitError, PromptError, RankDied, RankErro
 from nbkit.inference.bulk.account import read_parts
 from nbkit.inference.bulk.attempt import Attempt, SuppliesRequests
 from nbkit.inference.bulk.folder import OWNER, BulkFolder, is_no_room
+from nbkit.inference.bulk.history import HistoryWriter
+from nbkit.inference.bulk.latest import Failures
 from nbkit.inference.bulk.lines import Head, failed_line, write_whole
 from nbkit.inference.bulk.losses import SET_ASIDE, SET_ASIDE_AFTER, Losses
 from nbkit.inference.bulk.merging import merge_records
@@ -54,6 +56,7 @@ def run_bulk(
     """Generate for every prompt of a source, into a folder; see ``InferenceRanks.bulk``.
 
     ``tell`` is told about once a second how far it is, ``say`` is given what ranks print and what goes wrong.
+    What ``tell`` raises while it runs ends the bulk, as an interrupt does: the same call goes on.
     """
     if on_error not in ON_ERROR:
         raise InputError(f"on_error must be one of {', '.join(ON_ERROR)}, not {on_error!r}.")
@@ -105,7 +108,8 @@ def _begin_or_go_on(there: BulkFolder, source: Source, settings: Settings, say: 
     if manifest is None and (other := there.something_else()):
         raise InputError(f"{there.path} holds something else ({other}): name a new or an empty folder.")
     # A bulk that has come to nothing, by a name that was mistyped for one, binds nobody.
-    for file in (there.windows, there.losses, *there.rank_record_files()):
+    kept = (there.windows, there.losses, there.failures, there.history)
+    for file in (*kept, *there.rank_record_files()):
         file.unlink(missing_ok=True)
     manifest = Manifest(settings, described)
     manifest.save(there.manifest)
@@ -148,7 +152,9 @@ class _BulkRun:
         folder.wait_for_ranks()
         shutil.rmtree(folder.spool, ignore_errors=True)
         folder.spool.mkdir()
-        self._account = read_parts(folder)
+        self._failures = Failures(folder.failures)
+        self._account = read_parts(folder, self._failures.add_from)
+        self._history = HistoryWriter(folder.history, self._account)
         self._losses = Losses(folder.losses)
         self._own_part: int | None = None
         self._own_attempt = folder.next_attempt()
@@ -201,6 +207,7 @@ class _BulkRun:
             beat=self._beat,
             say=self._say_and_note,
             begun=self._check_dtype,
+            failed=self._failures.add_from,
             set_apart=self._apart.add,
             is_apart=is_apart,
         )
@@ -226,6 +233,7 @@ class _BulkRun:
         if self._barren >= MOST_BARREN_LOSSES or self._without_prompts >= MOST_LOSSES_WITHOUT_PROMPTS:
             raise error
         self._losses.note(under_way)
+        self._history.lost()
         sentence = str(error).strip().splitlines()[0]
         told = f" {len(under_way)} prompts were under way on it." if under_way else ""
         self._say(f"{sentence}{told} The bulk goes on.")
@@ -251,8 +259,10 @@ class _BulkRun:
         if self._own_part is None:
             path = self._folder.part(self._own_attempt, OWNER)
             self._own_part = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        write_whole(self._own_part, failed_line(index, request.prompt if request else None, why))
-        self._account.take(Head(index, None))
+        line = failed_line(index, request.prompt if request else None, why)
+        write_whole(self._own_part, line)
+        if self._account.take(Head(index, None)):
+            self._failures.add(line)
         self._losses.done(index)
 
     def _beat(self) -> None:
@@ -265,6 +275,7 @@ class _BulkRun:
             os.fsync(self._own_part)
         self._pace.count(self._account.done, self._account.new_tokens, now_s)
         self._look_at_hash()
+        self._history.look()
         self._tell_status(is_running=True)
 
     def _tell_status(self, is_running: bool) -> None:
@@ -359,6 +370,7 @@ class _BulkRun:
         if self._hashing is not None:
             self._hashing.stop()
         self._windows.close()
+        self._history.close()
         self._tell_status(is_running=False)
         if self._own_part is not None:
             os.close(self._own_part)

@@ -41,6 +41,8 @@ class BulkFolder:
         Of which batch request each prompt is, where the source is lines of such.
     windows, losses : Path
         What was read of the source, and which prompts were under way when a rank was lost.
+    failures, history : Path
+        The prompts that failed, and how far it was when, for who looks.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -55,6 +57,8 @@ class BulkFolder:
         self.requests = self.path / "requests.jsonl"
         self.windows = self.path / "windows.jsonl"
         self.losses = self.path / "losses.jsonl"
+        self.failures = self.path / "failures.jsonl"
+        self.history = self.path / "history.jsonl"
         self.status = self.path / "status.json"
         self.log = self.path / "log.txt"
         self._lock = self.path / "lock"

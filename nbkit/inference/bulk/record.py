@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.files.atomic_write import check_writable
 from nbkit.inference.bulk.folder import BulkFolder
+from nbkit.inference.bulk.history import History, read_history
+from nbkit.inference.bulk.latest import last_lines, latest_failures, latest_outputs
 from nbkit.inference.bulk.lines import COLUMNS, head_of, row_of
 from nbkit.inference.bulk.openai_batch import openai_lines, repeated_ids
 from nbkit.inference.bulk.status import BulkStatus, read_status
@@ -87,6 +89,25 @@ class Bulk:
         """The prompts that failed."""
         return (row for row in self if row["error"] is not None)
 
+    def latest(self, count: int = 5) -> list[dict[str, Any]]:
+        """The rows of the outputs that were written last, the newest first; only the ends of files are read.
+
+        Which of two ranks was the later one is not known. Of a finished bulk they are the last in the prompts' order.
+        """
+        return latest_outputs(self._folder, count)
+
+    def latest_failures(self, count: int = 5) -> list[dict[str, Any]]:
+        """The prompts that failed last, the newest first: ``index``, ``prompt`` and ``error``, long texts cut."""
+        return latest_failures(self._folder, count)
+
+    def log_lines(self, count: int = 10) -> list[str]:
+        """The last lines of the log: what went wrong, and when, the newest last."""
+        return [line.decode(errors="replace").rstrip() for line in last_lines(self._folder.log, count)]
+
+    def history(self) -> History:
+        """How it went, over all processes that were at it."""
+        return read_history(self._folder.history)
+
     def to_table(self, rows: int = ROWS) -> Iterator[pandas.DataFrame]:
         """Pandas tables of up to so many prompts, one after the other."""
         import pandas
@@ -116,17 +137,17 @@ class Bulk:
             bulk is not finished.
         """
         if form not in FORMS:
-            raise InputError(f"form must be one of {', '.join(FORMS)}, not {form!r}.")
+            raise InputError(f"form must be one of {', '.join(FORMS)}, not {shorten(form)}.")
         write = {".jsonl": self._write_jsonl, ".csv": self._write_csv, ".parquet": self._write_parquet}
         if form == "openai":
             write = {".jsonl": self._write_openai}
         path = Path(path)
         if form == "openai" and path.suffix not in write:
-            raise InputError(f"OpenAI's form is .jsonl, not {path.suffix!r}.")
+            raise InputError(f"OpenAI's form is .jsonl, not {shorten(path.suffix)}.")
         if form == "openai" and not self._folder.outputs.exists():
             raise InputError(f"the bulk in {self.folder} is not finished: go on with it, and export it then.")
         if path.suffix not in write:
-            raise InputError(f"outputs are exported as {', '.join(EXPORT_ENDINGS)}, not as {path.suffix!r}.")
+            raise InputError(f"outputs are exported as {', '.join(EXPORT_ENDINGS)}, not as {shorten(path.suffix)}.")
         check_writable(path)
         partial = path.with_name(f".{path.name}.partial")
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ipywidgets
@@ -20,18 +20,31 @@ FIRST = ("engine", "batch_size", "max_new_tokens", "model", "dtype", "split", "o
 
 
 class Controls:
-    """Widgets that become ``Settings``; ``on_change`` is called when one has a new value."""
+    """Widgets that become ``Settings``; ``on_change`` is called when one has a new value.
 
-    def __init__(self, settings: Settings, workers: ipywidgets.IntSlider, on_change: Callable[[], None]) -> None:
-        self._controls = {name: SettingControl(name, getattr(settings, name)) for name in FIELDS}
-        fields = {name: self._field(name) for name in (*FIRST, *(name for name in FIELDS if name not in FIRST))}
-        more = [name for name in fields if name not in FIRST]
+    ``first`` are the fields that are seen at first, in this order; those of ``without`` are not shown.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        workers: ipywidgets.IntSlider,
+        on_change: Callable[[], None],
+        first: Sequence[str] = FIRST,
+        without: Sequence[str] = (),
+    ) -> None:
+        self._unseen = {name: getattr(settings, name) for name in without}
+        self._controls = {
+            name: SettingControl(name, getattr(settings, name)) for name in FIELDS if name not in without
+        }
+        more = [name for name in FIELDS if name not in (*first, *without)]
+        fields = {name: self._field(name) for name in (*first, *more)}
         self._more = MoreControls([fields[name] for name in more], lambda: self._values(more))
         self.fields = list(fields.values())
         """Every control but the workers' with its line."""
-        first = [fields[name].widget for name in FIRST]
+        seen = [fields[name].widget for name in first]
         how_many = Field(workers, "Processes, each on a GPU or on CPU cores.")
-        self.widget = ipywidgets.VBox([control_grid([first[0], how_many.widget, *first[1:]]), self._more.widget])
+        self.widget = ipywidgets.VBox([control_grid([seen[0], how_many.widget, *seen[1:]]), self._more.widget])
         boxes = [control.word_box for control in self._controls.values() if control.word_box]
         for widget in (*(control.widget for control in self._controls.values()), *boxes):
             widget.observe(lambda _: self._show_what_applies(), "value")
@@ -59,7 +72,13 @@ class Controls:
         InputError
             A control has a value that cannot be used.
         """
-        return Settings(**self._values(FIELDS))
+        return Settings(**self._unseen, **self._values(self._controls))
+
+    def show(self, settings: Settings) -> None:
+        """Ask for these."""
+        self._unseen = {name: getattr(settings, name) for name in self._unseen}
+        for name, control in self._controls.items():
+            control.value = getattr(settings, name)
 
     def _values(self, names: Iterable[str]) -> dict[str, Any]:
         values = {name: self._controls[name].value for name in names}
@@ -77,7 +96,7 @@ class Controls:
 
     def _why_not(self, name: str) -> str | None:
         """Why a field has no effect, by those that always have one; the name of a model decides nothing."""
-        deciding = [each for each, info in FIELDS.items() if info.always_applies and each != "model"]
+        deciding = [each for each in self._controls if FIELDS[each].always_applies and each != "model"]
         return FIELDS[name].why_not(Settings(**{each: self._controls[each].value for each in deciding}))
 
     def _about_engine(self) -> str:

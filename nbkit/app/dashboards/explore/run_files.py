@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ipywidgets
 
-from nbkit.app.dashboards.parts.served import check_may_read, check_may_write, is_served
+from nbkit.app.dashboards.parts.download import download_link
+from nbkit.app.dashboards.parts.served import check_may_read, check_may_replace, check_may_write
 from nbkit.app.dashboards.parts.workers_control import StatusLine
-from nbkit.errors import InputError, NbkitError, file_name
+from nbkit.errors import InputError, NbkitError
 from nbkit.figures.html.report import write_report
 from nbkit.files.atomic_write import path_of
 from nbkit.records.export import CSV_TABLES, csv_path, export_csv, export_json, load_runs
 from nbkit.records.run import Run
-
-MOST_DOWNLOAD_BYTES = 20_000_000
 
 
 class RunFiles:
@@ -79,12 +76,8 @@ class RunFiles:
             raise InputError("name the file to save: for example results/runs.")
         target = stem.with_name(stem.name + ending)
         for written in [csv_path(target, table) for table in tables] or [target]:
-            self._check_may_replace(check_may_write(written))
+            check_may_replace(check_may_write(written), self._written)
         return target
-
-    def _check_may_replace(self, path: Path) -> None:
-        if is_served() and os.path.lexists(path) and path.resolve() not in self._written:
-            raise InputError(f"{file_name(path)} is there already, and not from this page; choose another name.")
 
     def _save_json(self) -> None:
         self._offer([export_json(self._chosen(), self._target(".json"))])
@@ -101,7 +94,7 @@ class RunFiles:
     def _offer(self, paths: list[Path]) -> None:
         """Say where the files are, and let the browser fetch them."""
         self._written.update(path.resolve() for path in paths)
-        links = "; ".join(f"{html.escape(str(path))}{_download_link(path)}" for path in paths)
+        links = "; ".join(f"{html.escape(str(path))}{download_link(path)}" for path in paths)
         self._said.value = f"<div class='nbkit-status' role='status'>Saved {links}</div>"
 
     def _load_path(self) -> None:
@@ -121,12 +114,3 @@ class RunFiles:
         for name, run in runs.items():
             self._load(name, run)
         self._said.say(f"Loaded {len(runs)} run{'s' if len(runs) != 1 else ''}: {', '.join(runs)}.")
-
-
-def _download_link(path: Path) -> str:
-    """A link that carries the file with it; nothing for a file too large to."""
-    if path.stat().st_size > MOST_DOWNLOAD_BYTES:
-        return ""
-    content = base64.b64encode(path.read_bytes()).decode()
-    name = html.escape(path.name, quote=True)
-    return f" (<a download='{name}' href='data:application/octet-stream;base64,{content}'>download</a>)"

@@ -25,10 +25,10 @@ class Dashboard:
         What a notebook shows.
     """
 
-    def __init__(self, workers: Workers | None) -> None:
+    def __init__(self, workers: Workers | None, starts_workers_later: bool = False) -> None:
         lost_subshells.receive_their_messages()
         cells.replace_earlier(self)
-        self._workers = WorkersControl(workers)
+        self._workers = WorkersControl(workers, starts_workers_later)
         self._status = StatusLine()
         self._background = Background(self._status.say_error)
         self.widget = ipywidgets.VBox()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from nbkit.errors import InputError, file_name
@@ -43,6 +44,18 @@ def check_may_write(path: str | Path) -> Path:
     if is_served():
         _check_is_below(path, Path.cwd() / RESULTS, f"saves below {RESULTS}/ only: for example {RESULTS}/runs")
     return path
+
+
+def check_may_replace(path: Path, own: Collection[Path]) -> None:
+    """Refuse to write over what is there, on a web page, but for those of ``own``, which that page has written.
+
+    Raises
+    ------
+    InputError
+        It is there already.
+    """
+    if is_served() and os.path.lexists(path) and path.resolve() not in own:
+        raise InputError(f"{file_name(path)} is there already, and not from this page; choose another name.")
 
 
 def _check_is_below(path: Path, folder: Path, rule: str) -> None:

@@ -43,6 +43,21 @@ class SettingControl:
         is_word = self.word_box.value if self.word_box else shown == 0
         return self._word.value if self._word and is_word else shown
 
+    @value.setter
+    def value(self, value: Any) -> None:
+        is_word = self._word is not None and value == self._word.value
+        if self.word_box:
+            self.word_box.value = is_word
+        if isinstance(self._info.values, Texts):
+            value = stop_text(value)
+        elif is_word:
+            if self.word_box:
+                return
+            value = 0
+        elif hasattr(self.widget, "max"):
+            self.widget.min, self.widget.max = min(self.widget.min, value), max(self.widget.max, value)
+        self.widget.value = value
+
     @property
     def line(self) -> str:
         """What the field is, and how it is given here."""

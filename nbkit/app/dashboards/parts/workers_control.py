@@ -21,13 +21,17 @@ class WorkersControl:
     """A slider for the number of workers, on workers of the user's or of its own.
 
     Workers that the user passes stay the user's: they are held weakly, so that running
-    the cell that makes them again lets the old ones go.
+    the cell that makes them again lets the old ones go. Its own start at once, or, with
+    ``starts_later``, when they are first needed.
     """
 
-    def __init__(self, workers: Workers | None) -> None:
-        self._own = Workers() if workers is None else None
-        self._workers = weakref.ref(self._own or workers)
+    def __init__(self, workers: Workers | None, starts_later: bool = False) -> None:
         self.slider = slider("workers", 2, MOST_WORKERS)
+        self._starts_later = starts_later and workers is None
+        self._was_moved = False
+        self.slider.observe(lambda _: self._note_move(), "value")
+        self._own = Workers() if workers is None and not starts_later else None
+        self._workers = weakref.ref(self._own or workers) if self._own or workers else lambda: None
 
     def get(self) -> Workers:
         """The workers.
@@ -37,6 +41,8 @@ class WorkersControl:
         WorkersError
             Nobody kept them.
         """
+        if self._starts_later:
+            self._start()
         workers = self._workers()
         if workers is None:
             raise WorkersError(
@@ -44,6 +50,16 @@ class WorkersControl:
                 "and run the dashboard's cell again."
             )
         return workers
+
+    def _note_move(self) -> None:
+        self._was_moved = True
+
+    def _start(self) -> None:
+        """As many as were asked for; if nobody has, as many as suit the machine."""
+        self._starts_later = False
+        self._own = Workers(self.slider.value if self._was_moved else None)
+        self._workers = weakref.ref(self._own)
+        self.show_count()
 
     def show_count(self) -> None:
         """Wait until the workers are up and set the slider to their number; closed ones keep it as it is."""
