@@ -84,6 +84,42 @@ def test_an_interrupt_cancels_the_cells_job_and_keeps_the_ranks(shared):
     assert out.strip() == f"[0, 0] {shared.ranks}"
 
 
+EXPLORE = """
+import nbkit, time
+from nbkit import dashboards
+workers = nbkit.Workers(1)
+explore = dashboards.Explore(
+    workers, ["a b c"] * 2000, model="tiny-random", engine="batched", batch_size=1, max_new_tokens=50, ignore_eos=True
+)
+def wait(condition):
+    while not condition():
+        time.sleep(0.05)
+def run():
+    explore.run()
+    wait(lambda: "tokens computed" in explore.status and not explore.status.startswith("0"))
+wait(lambda: not explore.is_busy)
+run()
+print(explore.status)
+"""
+
+
+def test_an_interrupt_between_cells_stops_what_a_dashboard_has_started(kernel):
+    out, traceback = kernel.run(EXPLORE)
+    assert "of 2000 prompts" in out and not traceback
+    for _ in range(2):  # the second has nothing to stop
+        kernel.manager.interrupt_kernel()
+        out, _ = kernel.run("wait(lambda: not explore.is_busy)\nprint(explore.status, len(explore.runs))", 30)
+        assert "stopped after" in out and out.split()[-1] == "1"
+    # Of a cell it is the cell's, and the dashboard goes on.
+    kernel.run("run()")
+    kernel.client.execute("time.sleep(60)")
+    time.sleep(1)
+    kernel.manager.interrupt_kernel()
+    assert kernel.client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+    out, _ = kernel.run("print(explore.is_busy)")
+    assert out.strip() == "True"
+
+
 @pytest.mark.parametrize("end", ["restart", "shut down", "kill"])
 def test_a_kernel_that_ends_leaves_nothing_behind(kernel, gone_within, end):
     everyone = host_and(kernel.start_workers())

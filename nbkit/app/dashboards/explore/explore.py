@@ -13,6 +13,7 @@ from nbkit.app.dashboards.explore.live_view import LiveView
 from nbkit.app.dashboards.explore.prompts_panel import PromptsPanel
 from nbkit.app.dashboards.explore.run_history import RunHistory
 from nbkit.app.dashboards.parts.dashboard import Dashboard
+from nbkit.app.dashboards.parts.kernel_interrupt import stop_at_interrupt
 from nbkit.errors import JobCancelled, NbkitError
 from nbkit.figures import headline_with_note
 from nbkit.inference.progress import RunProgress, follow
@@ -81,6 +82,7 @@ class Explore(Dashboard):
             self._view.widget,
             self._history.widget,
         )
+        stop_at_interrupt(self)
         self._start_with_workers(self._get_ready)
 
     @property

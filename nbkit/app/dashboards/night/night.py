@@ -18,6 +18,7 @@ from nbkit.app.dashboards.parts.background import Background
 from nbkit.app.dashboards.parts.dashboard import Dashboard
 from nbkit.app.dashboards.parts.download import download_link
 from nbkit.app.dashboards.parts.field import Field, dropdown
+from nbkit.app.dashboards.parts.kernel_interrupt import stop_at_interrupt
 from nbkit.app.dashboards.parts.panel import control_grid
 from nbkit.app.dashboards.parts.served import RESULTS, check_may_read, check_may_replace, check_may_write
 from nbkit.app.dashboards.parts.workers_control import StatusLine
@@ -128,6 +129,7 @@ class Night(Dashboard):
             self._view.widget,
         )
         self._looking = Background(self._state.say_error)
+        stop_at_interrupt(self)
         if source is None and not settings:
             self._show_what_was_asked()
         if workers is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets
 
-from nbkit.app.dashboards.parts import cells, lost_subshells
+from nbkit.app.dashboards.parts import cells, kernel_interrupt, lost_subshells
 from nbkit.app.dashboards.parts.background import Background
 from nbkit.app.dashboards.parts.widget_tree import close_tree
 from nbkit.app.dashboards.parts.workers_control import StatusLine, WorkersControl
@@ -50,6 +50,7 @@ class Dashboard:
     def close(self) -> None:
         """Remove the widgets, and end the workers if they are the dashboard's own; safe to call again."""
         cells.forget(self)
+        kernel_interrupt.forget(self)
         self._background.close()
         self._workers.close()
         close_tree(self.widget)

@@ -12,6 +12,7 @@ from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.published import published_cost_model
 from nbkit.analysis.scaling import kinds
 from nbkit.app.dashboards.parts.dashboard import Dashboard
+from nbkit.app.dashboards.parts.kernel_interrupt import stop_at_interrupt
 from nbkit.app.dashboards.parts.served import check_may_read, check_may_write
 from nbkit.app.dashboards.scaling.roofline_panel import RooflinePanel
 from nbkit.app.dashboards.scaling.sweep_controls import SweepControls
@@ -85,6 +86,7 @@ class Scaling(Dashboard):
         )
         self._show()
         self._offer_machines()
+        stop_at_interrupt(self)
         self._start_with_workers(self._get_ready)
 
     @property
