@@ -1,20 +1,16 @@
 """Does a bulk survive whatever ends it, in memory that does not grow, and as fast as one that keeps all in memory?
 
-Three questions. **Wall time**: the same prompts by ``generate`` and by ``bulk`` on the same live workers, in turns.
-**Kills**: ranks, their host and the process that owns the bulk are killed at random moments, and it is interrupted;
-the outputs have to be, byte for byte, those of a bulk that nobody disturbed. **Memory**: what the owner and its ranks
-hold for themselves (USS) when a tenth of many prompts is done, and at the end.
+Four questions. **Wall time**: the same prompts by ``generate`` and by ``bulk`` on the same live workers, in turns.
+**Kills** (``bulk_kills.py``): ranks, their host, the process that owns the bulk and all at once are killed at random
+moments, it is interrupted, and its disk is full; each time the same command goes on, and the outputs have to be, byte
+for byte, those of a bulk that nobody disturbed. **Memory** (``bulk_memory.py``): what owner, host and ranks hold for
+themselves when some of many prompts are done, and at the end. **A large file**: how soon its bulk begins.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import random
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,18 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from bulk_kills import long_tailed, measure_kills
+from bulk_memory import measure_large, measure_many
 from comparison import compare, in_turns, print_table, result_path, write_result
 
 import nbkit
 
-MB = 1e6
-OWNER = """
-import json, sys
-import nbkit
-source, folder, workers, asked = sys.argv[1:]
-with nbkit.Workers(int(workers)) as live:
-    live.bulk(source, folder, **json.loads(asked))
-"""
+MOST_CHARACTERS = 230
+"""Of a prompt for tiny-random, which has a token for each and a context of 256."""
 
 
 def prompts_of(count: int) -> list[str]:
@@ -42,15 +34,18 @@ def prompts_of(count: int) -> list[str]:
     return [f"{number}: {line} {'ha ' * (number % 30)}" for number, line in enumerate(nbkit.first_lines(count))]
 
 
-def measure_wall(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+def measure_wall(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of both, of the clock and of the processors, in turns, on live workers that have the model."""
-    prompts, asked = prompts_of(options.prompts), _asked(options)
-    with nbkit.Workers(options.workers) as live:
-        live.generate(prompts[:8], **asked)
-        contenders = {
+    prompts = prompts_of(options.prompts)
+    asked = _asked(options.model, options.max_new_tokens)
+    with nbkit.Workers(options.workers) as live, tempfile.TemporaryDirectory(prefix="nbkit-bulk-") as scratch:
+        contenders: dict[str, Callable[[], tuple[float, float]]] = {
             "generate": lambda: _both_seconds(lambda: live.generate(prompts, **asked)),
             "bulk": lambda: _both_seconds(lambda: live.bulk(prompts, tempfile.mkdtemp(dir=scratch), **asked)),
         }
+        # What a process does once for each shape of a batch is nobody's.
+        for contender in contenders.values():
+            contender()
         rounds = in_turns(contenders, options.rounds)
     found = {}
     for number, clock in enumerate(("wall", "processor")):
@@ -71,122 +66,37 @@ def _processor_seconds() -> float:
     return sum(sum(each.cpu_times()[:2]) for each in (own, *own.children(recursive=True)))
 
 
-def measure_kills(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Kills at random moments, until so many have been survived, against a bulk that nobody disturbed."""
-    dice = random.Random(options.seed)
-    source, asked = scratch / "killed.txt", _asked(options) | {"model": options.killed_model}
-    source.write_text("\n".join(prompts_of(options.killed_prompts)))
-    undisturbed_s = _seconds(lambda: _owner(source, scratch / "undisturbed", options.workers, asked).wait())
-    kills: list[str] = []
-    began_s = time.monotonic()
-    owner = _owner(source, scratch / "disturbed", options.workers, asked)
-    while owner.poll() is None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            owner.wait(dice.uniform(*options.between_s))
-        if owner.poll() is None and len(kills) < options.kills:
-            kills.append(_disturb(owner, dice))
-        if owner.poll() is not None and not (scratch / "disturbed" / "outputs.jsonl").exists():
-            owner = _owner(source, scratch / "disturbed", dice.choice((1, options.workers)), asked)
-    same = (scratch / "disturbed" / "outputs.jsonl").read_bytes() == (
-        scratch / "undisturbed" / "outputs.jsonl"
-    ).read_bytes()
-    return {
-        "kills": kills,
-        "same_outputs": same,
-        "undisturbed_s": undisturbed_s,
-        "disturbed_s": time.monotonic() - began_s,
-        "log": (scratch / "disturbed" / "log.txt").read_text().splitlines(),
-    }
+def measure_memory(options: argparse.Namespace) -> dict[str, Any]:
+    """Of prompts of long-tailed lengths, when some are done and at the end; and a large file."""
+    asked = _asked("tiny-random", options.many_new_tokens)
+    with tempfile.TemporaryDirectory(prefix="nbkit-bulk-") as scratch:
+        source = Path(scratch, "many.txt")
+        source.write_text("\n".join(long_tailed(options.many_prompts, MOST_CHARACTERS)))
+        many = measure_many(source, options.workers, asked, options.first_look)
+    large = measure_large(int(options.large_MB * 1e6), options.workers, asked)
+    return {"many": many, "large": large}
 
 
-def _disturb(owner: subprocess.Popen[bytes], dice: random.Random) -> str:
-    """Kill or interrupt one of the processes; which it was."""
-    children = psutil.Process(owner.pid).children(recursive=True)
-    victims = {"owner": psutil.Process(owner.pid)}
-    if children:
-        victims |= {"host": children[0], "rank": dice.choice(children)}
-    what = dice.choice(["interrupt", *victims, "rank" if children else "owner"])
-    with contextlib.suppress(psutil.NoSuchProcess):
-        if what == "interrupt":
-            owner.send_signal(signal.SIGINT)
-        else:
-            victims[what].kill()
-    if what in ("interrupt", "owner"):
-        owner.wait()
-    return what
-
-
-def measure_memory(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """USS of the owner and of its ranks at a tenth and at nine tenths of many prompts."""
-    source = scratch / "large.txt"
-    with source.open("w") as file:
-        # Of one length: what libraries keep for every shape of a batch grows with the shapes, in a plain run, too.
-        file.writelines(f"{number:07d} the cat sat on the mat\n" for number in range(options.large_prompts))
-    asked = {"model": "tiny-random", "dtype": "float32", "max_new_tokens": 4, "ignore_eos": True, "batch_size": 64}
-    owner = _owner(source, scratch / "large", options.workers, asked)
-    found: dict[str, dict[str, float]] = {}
-    first_output_s = None
-    began_s = time.monotonic()
-    while owner.poll() is None:
-        time.sleep(0.05)
-        done = _done(scratch / "large") / options.large_prompts
-        if first_output_s is None and done:
-            first_output_s = time.monotonic() - began_s
-        for name, share in (("at 10%", 0.1), ("at 90%", 0.9)):
-            if done >= share and name not in found:
-                found[name] = _uss(owner)
-    return {"prompts": options.large_prompts, "first_output_s": first_output_s, "uss_MB": found}
-
-
-def _done(folder: Path) -> int:
-    try:
-        return nbkit.Bulk.open(folder).status().done
-    except nbkit.InputError:
-        return 0
-
-
-def _uss(owner: subprocess.Popen[bytes]) -> dict[str, float]:
-    own = psutil.Process(owner.pid)
-    found = {"owner": own.memory_full_info().uss / MB}
-    for number, child in enumerate(own.children(recursive=True)):
-        with contextlib.suppress(psutil.Error):
-            found[f"child {number}"] = child.memory_full_info().uss / MB
-    return found
-
-
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "model": options.model,
-        "dtype": "float32",
-        "max_new_tokens": options.max_new_tokens,
-        "ignore_eos": True,
-    }
-
-
-def _owner(source: Path, folder: Path, workers: int, asked: dict[str, Any]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", OWNER, str(source), str(folder), str(workers), json.dumps(asked)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _seconds(what: Any) -> float:
-    began_s = time.monotonic()
-    what()
-    return time.monotonic() - began_s
+def _asked(model: str, max_new_tokens: int) -> dict[str, Any]:
+    return {"model": model, "dtype": "float32", "max_new_tokens": max_new_tokens, "ignore_eos": True}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--model", default="smollm2-135m", help="of the wall time; all else is on tiny-random")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--prompts", type=int, default=300, help="of the wall time")
-    parser.add_argument("--max-new-tokens", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--killed-model", default="tiny-random")
-    parser.add_argument("--killed-prompts", type=int, default=20_000)
-    parser.add_argument("--between-s", type=float, nargs=2, default=(6.0, 15.0), help="seconds between two kills")
+    parser.add_argument("--prompts", type=int, default=200, help="of the wall time")
+    parser.add_argument("--max-new-tokens", type=int, default=24, help="of the wall time")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=50, help="kills and interrupts")
+    parser.add_argument("--disk-full", type=int, default=2, help="times that the disk is full")
+    parser.add_argument("--killed-prompts", type=int, default=100_000)
+    parser.add_argument("--killed-new-tokens", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--large-prompts", type=int, default=50_000, help="of the memory, on tiny-random")
+    parser.add_argument("--many-prompts", type=int, default=100_000, help="of the memory")
+    parser.add_argument("--many-new-tokens", type=int, default=8)
+    parser.add_argument("--first-look", type=int, default=10_000, help="prompts at which memory is first looked at")
+    parser.add_argument("--large-MB", type=float, default=2000.0, help="size of the large file")
     parser.add_argument("--out", help="result file (default: benchmarks/results/bulk.json)")
     return parser.parse_args()
 
@@ -194,10 +104,17 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     path = result_path(options.out, "bulk")
-    with tempfile.TemporaryDirectory(prefix="nbkit-bulk-") as scratch:
-        wall = measure_wall(options, Path(scratch))
-        kills = measure_kills(options, Path(scratch))
-        memory = measure_memory(options, Path(scratch))
+    wall = measure_wall(options)
+    memory = measure_memory(options)
+    kills = measure_kills(
+        options.killed_prompts,
+        options.kills,
+        options.disk_full,
+        options.workers,
+        _asked("tiny-random", options.killed_new_tokens),
+        MOST_CHARACTERS,
+        options.seed,
+    )
     rows = [
         {
             "clock": clock,
@@ -207,9 +124,13 @@ def main() -> None:
         for clock, found in wall.items()
     ]
     print_table("The same prompts by both", rows)
+    survived = ", ".join(f"{count} x {what}" for what, count in kills["disturbances"].items())
     verdict = "the same outputs as undisturbed" if kills["same_outputs"] else "OTHER OUTPUTS THAN UNDISTURBED"
-    print(f"{len(kills['kills'])} kills ({', '.join(kills['kills'])}): {verdict}")
-    print_table("Memory, USS in MB", [{"when": when, **uss} for when, uss in memory["uss_MB"].items()])
+    asked_for = options.kills + options.disk_full
+    print(f"\n{len(kills['moments'])} of {asked_for} ({survived}): {kills['outputs']:,} outputs, {verdict}")
+    looks = [{"look": name, **seen} for name, seen in memory["many"].items()]
+    print_table("Memory, MB that a process alone has (-: not measured)", looks)
+    print_table("A large file", [memory["large"]])
     write_result(
         path, (__doc__ or "").splitlines()[0], vars(options), {"wall": wall, "kills": kills, "memory": memory}
     )

@@ -15,6 +15,7 @@ from torch import nn
 
 from nbkit.engines.cpu_arithmetic import NEVER, PACKED_FOR, float32_from
 from nbkit.engines.merged_linear import with_merged_layers
+from nbkit.engines.rounded_rows import with_rounded_rows
 from nbkit.engines.shared_copy import LinearLike
 from nbkit.models.torch_private import emulates, pack_weight, packed_linear
 
@@ -42,9 +43,13 @@ class PackedLinear(LinearLike):
             self._wide_bias = None if linear.bias is None else linear.bias.detach().float()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.numel() < self._wide_from * self.in_features:
-            return packed_linear(x, self._packed, self.bias)
-        return packed_linear(x.float(), self._wide, self._wide_bias).to(x.dtype)
+        rows = x.numel() // self.in_features
+        if rows < self._wide_from:
+            product = packed_linear(with_rounded_rows(x, self.out_features), self._packed, self.bias)[:rows]
+        else:
+            wide = with_rounded_rows(x.float(), self.out_features)
+            product = packed_linear(wide, self._wide, self._wide_bias)[:rows].to(x.dtype)
+        return product.view(*x.shape[:-1], -1)
 
 
 def packed_copy(model: Any, dtype: torch.dtype, free_bytes: float) -> Any:

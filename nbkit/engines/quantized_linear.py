@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from nbkit.engines.merged_linear import with_merged_layers
+from nbkit.engines.rounded_rows import with_rounded_rows
 from nbkit.engines.shared_copy import LinearLike, with_linear_layers
 from nbkit.errors import InputError
 from nbkit.models.torch_private import int4_linear, int8_linear, pack_int4, pack_int8
@@ -93,7 +94,8 @@ class _CodedWeight:
         step = (high - low).clamp_(min=1e-12).div_(ROW_CODES)
         # What is cut off behind the point, a half added, is rounded.
         codes = torch.addcmul(_HALF, rows - low, step.reciprocal()).to(torch.uint8)
-        product = int8_linear(codes, self._packed, self._scale, self._zeros)
+        rounded = with_rounded_rows(codes, len(self._scale))
+        product = int8_linear(rounded, self._packed, self._scale, self._zeros)[: len(rows)]
         return product.mul_(step).addcmul_(low, self._sums).view(*x.shape[:-1], -1)
 
 

@@ -20,8 +20,8 @@ TINY = ("--model", "tiny-random")
 FEW = ("--prompts", "4", "--max-new-tokens", "3")
 SHORT_RUNS: dict[str, tuple[str, ...]] = {
     "bulk.py": (
-        *(*TINY, *FEW, "--rounds", "1", "--kills", "1", "--killed-prompts", "40", "--between-s", "4", "5"),
-        *("--large-prompts", "3000"),
+        *(*TINY, *FEW, "--rounds", "1", "--kills", "1", "--disk-full", "1", "--killed-prompts", "2000"),
+        *("--many-prompts", "1500", "--first-look", "500", "--large-MB", "5"),
     ),
     "compare.py": (*TINY, *FEW, "--rounds", "1", "--only", "kit compiled"),
     "dashboard_cost.py": (*TINY, *FEW, "--pairs", "1", "--batch-size", "2", "--seconds", "0.5"),

@@ -23,18 +23,24 @@ from nbkit.records.stored_times import columns_of
 from nbkit.runtime import Emitted, Job
 
 SEQUENCES = 4
+WRITES_ON_FROM = 200
+"""Place of the first prompt that another rank had taken when one raised."""
 
 
 class PlayedRanks:
-    """Gives a prompt's text in capitals. ``before`` is called with each prompt before its output, and may raise."""
+    """Gives a prompt's text in capitals. ``before`` is called with each prompt before its output, and may raise.
+
+    ``writes_on_s`` seconds after that another rank still writes outputs: it is being stopped.
+    """
 
     numbers = None
 
-    def __init__(self, before: Callable[[Request], None] = lambda request: None) -> None:
+    def __init__(self, before: Callable[[Request], None] = lambda request: None, writes_on_s: float = 0.0) -> None:
         self.pool = self
         self.is_closed = False
         self.orders: list[BulkOrder] = []
         self._before = before
+        self._writes_on_s = writes_on_s
 
     def give(self, fn: Any, args: tuple[BulkOrder], kwargs: Any, numbers: Any, heeds_cancel: bool) -> Job:
         cancelled = threading.Event()
@@ -55,18 +61,28 @@ class PlayedRanks:
         self._records.add(RankBegun(time.time()))
         self._records.add(record)
         job.add_event(Emitted(0, BulkBegun("float32", SEQUENCES, None)))
-        try:
-            self._generate(job, order, reader, taken, part, cancelled)
-            self._records.add(replace(record, end_s=self._elapsed_s(job)))
-        except BaseException as error:
-            job.set_exception(error)
-        else:
-            job.set_result(None)
-        finally:
-            self._records.close()
-            os.close(part)
-            reader.close()
-            taken.close()
+        with folder.held_by_rank():
+            try:
+                self._generate(job, order, reader, taken, part, cancelled)
+                self._records.add(replace(record, end_s=self._elapsed_s(job)))
+            except BaseException as error:
+                job.set_exception(error)
+                self._write_on(reader, part)
+            else:
+                job.set_result(None)
+            finally:
+                self._records.close()
+                os.close(part)
+                reader.close()
+                taken.close()
+
+    def _write_on(self, reader: SpoolReader, part: int) -> None:
+        ends_s = time.monotonic() + self._writes_on_s
+        for place in itertools.count(WRITES_ON_FROM):
+            if time.monotonic() > ends_s:
+                return
+            time.sleep(0.01)
+            write_whole(part, b"".join(map(_line, reader.at(range(place, place + 1)) or [])))
 
     @staticmethod
     def _elapsed_s(job: Job) -> float:
@@ -86,8 +102,7 @@ class PlayedRanks:
             begin_s = self._elapsed_s(job)
             for request in requests:
                 self._before(request)
-            lines = [output_line(r, Output(r.index, str(r.prompt).upper(), 1, 2, "length")) for r in requests]
-            write_whole(part, b"".join(lines))
+            write_whole(part, b"".join(map(_line, requests)))
             end_s = self._elapsed_s(job)
             self._records.add(self._batch(requests, begin_s, end_s))
             times = OutputTimes.of(begin_s, [(begin_s + end_s) / 2, end_s])
@@ -98,6 +113,10 @@ class PlayedRanks:
         n, whole_s = len(requests), end_s - begin_s
         indices = tuple(request.index for request in requests)
         return BatchRecord(0, indices, n, 0, 2 * n, 2 * n, 0.0, whole_s / 4, whole_s / 2, 0.0, begin_s, end_s, 1)
+
+
+def _line(request: Request) -> bytes:
+    return output_line(request, Output(request.index, str(request.prompt).upper(), 1, 2, "length"))
 
 
 def dies_at(indices: Iterable[int], times: int = 1_000_000) -> Callable[[Request], None]:

@@ -13,6 +13,7 @@ from nbkit.errors import InputError, NbkitError, PromptError, RankDied, WorkersE
 from nbkit.inference.bulk import Bulk, source
 from nbkit.inference.bulk.driver import run_bulk
 from nbkit.inference.bulk.folder import BulkFolder
+from nbkit.inference.bulk.status import BulkStatus, write_status
 from nbkit.records.settings import Settings
 
 ASKED = Settings(model="tiny-random", dtype="float32")
@@ -39,6 +40,14 @@ def interrupted_at(index):
             raise KeyboardInterrupt
 
     return interrupt
+
+
+def refused_at(index):
+    def refuse(request):
+        if request.index == index:
+            raise PromptError(f"prompt {index} is refused.", index)
+
+    return refuse
 
 
 def is_whole(made: Bulk, prompts=PROMPTS) -> bool:
@@ -272,6 +281,33 @@ def test_a_full_disk_is_a_sentence_and_what_was_written_stays(folder):
         bulk(folder, ranks=PlayedRanks(no_room_at(150)), settings=Settings.of(ASKED, order="as_given"))
     assert len(list(Bulk.open(folder))) == 148
     assert is_whole(bulk(folder))
+
+
+@pytest.mark.parametrize(
+    ("before", "error", "says"),
+    [
+        (no_room_at(150), NbkitError, "The {kept} prompts that are done are kept"),
+        (refused_at(150), PromptError, "prompt 150 is refused"),
+        (interrupted_at(150), KeyboardInterrupt, ""),
+    ],
+)
+def test_outputs_of_a_rank_that_is_still_being_stopped_are_counted(folder, before, error, says):
+    ranks = PlayedRanks(before, writes_on_s=0.5)
+    with pytest.raises(error) as caught:
+        bulk(folder, ranks=ranks, settings=Settings.of(ASKED, order="as_given"))
+    kept = sum(1 for _ in Bulk.open(folder))
+    assert Bulk.open(folder).status().finished == kept > 148
+    assert says.format(kept=kept) in str(caught.value)
+    assert is_whole(bulk(folder))
+
+
+def test_what_a_killed_owner_did_not_tell_is_counted(folder):
+    with pytest.raises(NbkitError):
+        bulk(folder, ranks=PlayedRanks(no_room_at(150)), settings=Settings.of(ASKED, order="as_given"))
+    kept = sum(1 for _ in Bulk.open(folder))
+    write_status(folder / "status.json", BulkStatus(3, 0, total=300, is_running=True))
+    status = Bulk.open(folder).status()
+    assert (status.finished, status.failed, status.total, status.is_running) == (kept, 0, 300, False)
 
 
 def test_no_more_is_spooled_than_is_needed(folder):

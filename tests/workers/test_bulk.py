@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -231,19 +230,35 @@ def test_a_command_makes_a_folder_and_goes_on_with_it(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ten_kills_at_random_moments_change_no_output(workers, tmp_path):
-    source, dice, folder, kills = tmp_path / "many.txt", random.Random(5), tmp_path / "bulk", 0
-    source.write_text("\n".join(varied(12_000)))
+def test_kills_and_a_full_disk_at_random_moments_change_no_output(workers, tmp_path):
+    source, dice, folder, done = tmp_path / "many.txt", random.Random(5), tmp_path / "bulk", []
+    source.write_text("\n".join(long_tailed(12_000)))
     undisturbed = outputs_of(workers.bulk(source, tmp_path / "undisturbed", **ASKED).folder)
     while not (folder / "outputs.jsonl").exists():
         with owner(source, folder, workers=dice.choice((1, 2, 3))) as process:
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(dice.uniform(3, 10))
-                if process.poll() is None and kills < 10:
-                    kills += 1
-                    victims = [process.pid, *(c.pid for c in psutil.Process(process.pid).children(recursive=True))]
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(dice.choice(victims), dice.choice((signal.SIGKILL, signal.SIGINT)))
-    assert kills >= 5
+                if process.poll() is None and len(done) < 10:
+                    done.append(disturb(process, dice, full=len(done) == 3))
+    assert len(done) >= 5
     assert outputs_of(folder) == undisturbed
+
+
+def long_tailed(count: int) -> list[str]:
+    """Prompts that all differ, of log-normal lengths, about 1% of them as long as the context allows."""
+    dice = random.Random(1)
+    lengths = [min(215, max(9, round(dice.lognormvariate(3.1, 1.0)))) for _ in range(count)]
+    return [f"{number}: {'the cat sat on it ' * 12}"[:length].strip() for number, length in enumerate(lengths)]
+
+
+def disturb(process: subprocess.Popen[str], dice: random.Random, full: bool) -> str:
+    """Kill or interrupt a process of a bulk, or let none of them write more than a few bytes into a file."""
+    processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if full:
+            for each in processes:
+                each.rlimit(psutil.RLIMIT_FSIZE, (4096, psutil.RLIM_INFINITY))
+            return "no room"
+        dice.choice(processes).send_signal(dice.choice((signal.SIGKILL, signal.SIGINT)))
+    return "signal"

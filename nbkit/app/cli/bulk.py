@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nbkit.app.cli.terminal import console
 from nbkit.app.durations import duration
-from nbkit.errors import InputError
+from nbkit.errors import InputError, shorten
 from nbkit.inference.bulk import Bulk, BulkStatus
 from nbkit.inference.bulk.driver import run_bulk
 from nbkit.inference.workers import Workers
@@ -23,8 +23,8 @@ def check_folder(out: Path, endings: tuple[str, ...]) -> None:
     """Refuse a folder that is named like a file; ``endings`` are those of files that can be written."""
     if out.suffix.lower() in FILE_ENDINGS and not out.is_dir():
         raise InputError(
-            f"--out must end in {' or '.join(endings)}, or name a folder for a bulk, not {str(out)!r}: a finished "
-            "bulk is exported by nbkit.Bulk.open(folder).export(file)."
+            f"--out must end in {' or '.join(endings)}, or name a folder for a bulk, not "
+            f"{shorten(str(out))}: a finished bulk is exported by nbkit.Bulk.open(folder).export(file)."
         )
 
 

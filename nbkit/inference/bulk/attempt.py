@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from nbkit.errors import WorkersError
+from nbkit.errors import NbkitError, WorkersError
 from nbkit.inference.bulk.account import Account, Tails
 from nbkit.inference.bulk.folder import OWNER, BulkFolder
 from nbkit.inference.bulk.losses import Losses
@@ -190,10 +191,14 @@ class Attempt:
         return self._spool.left()
 
     def _stop(self, job: Job) -> None:
-        """Cancel the job and wait until the ranks have let go of it."""
+        """Cancel the job and wait until the ranks have let go of it: nothing is written after the last look."""
         if job.cancel():
             for _ in itertools.takewhile(lambda event: event is not None, job.events(timeout=STOP_GRACE_S)):
                 pass
+        # A job has failed as soon as one rank has: the others are still being stopped. Of ranks that do not end, who
+        # goes on with the bulk is told.
+        with contextlib.suppress(NbkitError, OSError):
+            self._folder.wait_for_ranks()
 
     def close(self) -> None:
         self._tails.sync()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbkit.errors import InputError, NbkitError, PromptError, RankDied, RankError, WorkersError, shorten
-from nbkit.inference.bulk.account import read_parts
+from nbkit.inference.bulk.account import count_parts, read_parts
 from nbkit.inference.bulk.attempt import Attempt, SuppliesRequests
 from nbkit.inference.bulk.folder import OWNER, BulkFolder, is_no_room
 from nbkit.inference.bulk.history import HistoryWriter
@@ -84,7 +84,8 @@ def _told_of_no_room(there: BulkFolder) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, RankError) else error
         if not is_no_room(cause):
             raise
-        done = Bulk.open(there.path).status().done
+        # Counted, as where there is no room for it a status may not tell.
+        done = count_parts(there).done
         sentence = (
             f"nothing more can be written in {there.path} ({getattr(cause, 'strerror', cause)}). The {done:,} "
             "prompts that are done are kept: make room, and the same call goes on."

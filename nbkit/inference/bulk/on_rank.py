@@ -79,6 +79,8 @@ def bulk_on_rank(order: BulkOrder) -> None:
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
+    from nbkit.engines.rounded_rows import rounding_rows
+
     job, accelerator = current_job(), Accelerator()
     folder = BulkFolder(order.folder)
     reader = SpoolReader(folder.spool / f"{order.attempt:06d}")
@@ -98,7 +100,7 @@ def bulk_on_rank(order: BulkOrder) -> None:
         if order.prompts is not None:
             fitting = schedule.side_by_side(settings, order.prompts, job.world_size, fitting)
         work.agree(settings, fallback, fitting)
-        with work.loaded.prompt_tokens.keeping(MOST_TOKENS_KEPT):
+        with work.loaded.prompt_tokens.keeping(MOST_TOKENS_KEPT), rounding_rows():
             work.warm_up_for(
                 [request.prompt for request in some],
                 lambda lengths: work.batches_of(range(len(lengths)), lengths, fitting),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from nbkit.errors import InputError, shorten
 from nbkit.files.atomic_write import check_writable
+from nbkit.inference.bulk.account import count_parts
 from nbkit.inference.bulk.folder import BulkFolder
 from nbkit.inference.bulk.history import History, read_history
 from nbkit.inference.bulk.latest import last_lines, latest_failures, latest_outputs
@@ -78,6 +79,10 @@ class Bulk:
     def status(self) -> BulkStatus:
         """How far it is now."""
         status, is_running = read_status(self._folder.status), self._folder.is_held
+        if status.is_running and not is_running and not self._folder.outputs.exists():
+            # Its owner was killed, and more may be done than it has told.
+            counted = count_parts(self._folder)
+            status = replace(status, finished=counted.finished, failed=counted.failed)
         if not is_running:
             status = replace(status, tokens_per_second=0.0, seconds_left=None)
         return replace(status, is_running=is_running, is_complete=self._folder.outputs.exists())
