@@ -127,7 +127,8 @@ def main() -> None:
     survived = ", ".join(f"{count} x {what}" for what, count in kills["disturbances"].items())
     verdict = "the same outputs as undisturbed" if kills["same_outputs"] else "OTHER OUTPUTS THAN UNDISTURBED"
     asked_for = options.kills + options.disk_full
-    print(f"\n{len(kills['moments'])} of {asked_for} ({survived}): {kills['outputs']:,} outputs, {verdict}")
+    came = f"{'' if len(kills['moments']) == asked_for else 'ONLY '}{len(kills['moments'])} of {asked_for}"
+    print(f"\n{came} ({survived}): {kills['outputs']:,} outputs, {verdict}")
     looks = [{"look": name, **seen} for name, seen in memory["many"].items()]
     print_table("Memory, MB that a process alone has (-: not measured)", looks)
     print_table("A large file", [memory["large"]])
