@@ -193,7 +193,9 @@ def measure_kills(
                 "disturbed_s": time.monotonic() - began_s,
                 "disk": "a file system of its own, filled" if disk.is_own else "a limit of what may be written",
                 "moments": disturbed.disturbances,
-                "said_by_owners_at_their_end": dict(Counter(line[:200] for line in disturbed.said)),
+                "said_by_owners_at_their_end": dict(
+                    Counter(line.replace(str(folder), "the folder")[:200] for line in disturbed.said)
+                ),
                 "log": dict(Counter(_kind_of(line) for line in (folder / "log.txt").read_text().splitlines())),
             }
         finally:
