@@ -21,7 +21,8 @@ PAYS = 0.5
 class Advice:
     """What to choose for a goal, and the forecasts that it was chosen from, the best first.
 
-    ``because`` is a sentence with the figures. ``pays_until`` is the number of ranks after
+    ``because`` has the figures, and in further sentences what ``Forecast.notes`` tell of the best and what was
+    left out for want of memory. ``pays_until`` is the number of ranks after
     which a further rank brings less than half of what one rank alone brings, at the batch size advised.
     """
 
@@ -51,7 +52,8 @@ def advise(
     goal : {"throughput", "first token", "cost"}
         ``throughput``: most tokens per second. ``first token``: shortest mean time from
         the run's begin to a prompt's first token. ``cost``: the lowest price of all ranks'
-        wall time. Among forecasts within 1% of the best the one with the fewest ranks is taken.
+        wall time. Batch sizes that do not fit into memory are
+        left out, unless none fits. Among forecasts within 1% of the best the one with the fewest ranks is taken.
     price_per_gpu_hour : float
         In any currency, more than 0.
     deadline_s : float, optional
@@ -73,14 +75,17 @@ def advise(
         simulate(model, workload, Settings.of(settings, batch_size=size), n)
         for n, size in itertools.product(sorted(set(ranks)), sorted(set(batch_sizes)))
     ]
-    in_time = _in_time(forecasts, deadline_s)
+    fitting = [forecast for forecast in forecasts if forecast.fits] or forecasts
+    in_time = _in_time(fitting, deadline_s)
     ranked = sorted(in_time, key=lambda forecast: _loss(forecast, goal))
     limit = 1.01 * _loss(ranked[0], goal)
     best = min((f for f in ranked if _loss(f, goal) <= limit), key=lambda f: (f.ranks, _loss(f, goal)))
     ordered = [best, *(forecast for forecast in ranked if forecast is not best)]
     pays_until = where_ranks_stop_paying(model, workload, best.settings, max(ranks))
-    because = _because(best, goal, price_per_gpu_hour, deadline_s, pays_until)
-    return Advice(goal, best, because, pays_until, ordered)
+    said = [_because(best, goal, price_per_gpu_hour, deadline_s, pays_until), *best.notes]
+    if len(fitting) < len(forecasts):
+        said.append(_left_out([forecast for forecast in forecasts if not forecast.fits]))
+    return Advice(goal, best, " ".join(said), pays_until, ordered)
 
 
 def where_ranks_stop_paying(model: CostModel, workload: Workload, settings: Settings, most: int) -> int:
@@ -136,3 +141,17 @@ def _because(best: Forecast, goal: str, price: float, deadline_s: float | None, 
         f"{best.ranks} rank{'s' if best.ranks != 1 else ''} at batch size {best.settings.prompts_a_batch}{within}: "
         f"{figures[goal]}. More ranks pay up to {pays_until}."
     )
+
+
+def _left_out(forecasts: Sequence[Forecast]) -> str:
+    """Which batch sizes do not fit, and up to how many ranks: with more, batches are smaller than was asked for."""
+    most_ranks = {size: max(f.ranks for f in own) for size, own in _by_size(forecasts).items()}
+    listed = ", ".join(f"batch size {size} on up to {ranks} ranks" for size, ranks in most_ranks.items())
+    return f"Left out, for want of memory: {listed}."
+
+
+def _by_size(forecasts: Sequence[Forecast]) -> dict[int | str, list[Forecast]]:
+    by_size: dict[int | str, list[Forecast]] = {}
+    for forecast in forecasts:
+        by_size.setdefault(forecast.settings.prompts_a_batch, []).append(forecast)
+    return by_size

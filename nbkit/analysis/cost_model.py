@@ -8,7 +8,8 @@ section 2, for the terms; that they add up is the model's assumption)::
     prefill = prefill_fixed_s + prefill_position_s x positions + prefill_square_s x positions x length
     decode  = step_fixed_s x steps + step_sequence_s x steps x sequences + step_cached_s x cached positions
 
-All coefficients are seconds and non-negative.
+All coefficients are seconds and non-negative. A fit knows nothing of what a device can do: where that is known
+(``hardware``), ``seconds`` are no less than it allows.
 """
 
 from __future__ import annotations
@@ -23,12 +24,22 @@ from typing import Literal
 import numpy as np
 
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
+from nbkit.analysis.hardware import Hardware, Lines, longest_of
+from nbkit.analysis.measured_range import MeasuredRange
 from nbkit.errors import InputError
 from nbkit.records import BatchRecord
 from nbkit.records.run import Run
 
 PREFILL_COEFFICIENTS = ("prefill_fixed_s", "prefill_position_s", "prefill_square_s")
 DECODE_COEFFICIENTS = ("step_fixed_s", "step_sequence_s", "step_cached_s")
+
+ASSUMED_GATHER_RANK_S, ASSUMED_GATHER_PROMPT_S = 1.5e-3, 1.1e-5
+"""For each further rank and each prompt, where no run tells: what this kit's own gather takes on two ranks of one
+machine, over gloo (``cost_model`` in ``benchmarks/results/what_if.json``)."""
+ASSUMED_GATHER = (
+    f"{1000 * ASSUMED_GATHER_RANK_S:.1f} ms for each further rank and {1e6 * ASSUMED_GATHER_PROMPT_S:.0f} us "
+    "for each prompt, as two ranks of one machine took"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,9 @@ class CostModel:
     ``tokenize_s`` and ``detokenize_s`` are per batch and per token, ``between_s`` what
     passes between a batch and the next, ``gather_rank_s`` and ``gather_prompt_s`` what a
     gather takes for each further rank and for each prompt gathered. ``corrections`` are
-    in the order of their ranks; none stands for 1 everywhere.
+    in the order of their ranks; none stands for 1 everywhere. ``gather_basis`` says in words
+    what the gather's seconds are from. ``measured`` is between which values the model was
+    fitted, ``hardware`` what bounds its ranks; None where that is not known.
     """
 
     engine: str
@@ -82,6 +95,9 @@ class CostModel:
     gather_prompt_s: float
     corrections: tuple[Correction, ...]
     quality: FitQuality
+    gather_basis: str = ""
+    measured: MeasuredRange | None = None
+    hardware: Hardware | None = None
 
     @classmethod
     def fit(cls, runs: Sequence[Run]) -> CostModel:
@@ -105,7 +121,7 @@ class CostModel:
         decode = _fit_medians(_decode_terms(shapes), [b.decode_s for b in batches])
         tokenize = _fit_medians(_per_token(shapes.prompt_tokens), [b.tokenize_s for b in batches])
         detokenize = _fit_medians(_per_token(shapes.new_tokens), [b.detokenize_s for b in batches])
-        gather_rank_s, gather_prompt_s = _fit_gather(runs)
+        gather_rank_s, gather_prompt_s, gather_basis = _fit_gather(runs)
         model = cls(
             engine=engine,
             dtype=dtype,
@@ -118,6 +134,9 @@ class CostModel:
             gather_prompt_s=gather_prompt_s,
             corrections=(),
             quality=FitQuality(0, 0.0, 0.0),
+            gather_basis=gather_basis,
+            measured=MeasuredRange.of(runs),
+            hardware=None,
         )
         corrected = replace(model, corrections=tuple(_corrections(runs, model)))
         return replace(corrected, quality=_quality(corrected, fewest, batches))
@@ -126,7 +145,7 @@ class CostModel:
         """The model with its coefficients scaled so that prefill and decode of all these runs together are met.
 
         For an account of runs of one batch size: what a straight line misses there is then
-        not taken for a loss.
+        not taken for a loss, or, where it says too much, for a gain.
         """
         batches = [batch for run in runs for batch in run.batches]
         shapes = BatchShapes.of(batches)
@@ -165,6 +184,25 @@ class CostModel:
         below = min(int(place), len(by_ranks) - 1)
         above = min(below + 1, len(by_ranks) - 1)
         return np.asarray(by_ranks[below] + (place - below) * (by_ranks[above] - by_ranks[below]))
+
+    def seconds(self, shapes: BatchShapes, ranks: int) -> tuple[Floats, Floats]:
+        """Seconds of each batch's prefill and of its decode steps where so many ranks work; each of shape (batches,).
+
+        Corrected, and of no prefill and no step less than the hardware allows, where that is known.
+        """
+        prefill_s, decode_s = self.fitted_s(shapes, ranks)
+        if self.hardware is None:
+            return prefill_s, decode_s
+        correction = self.correction("decode", ranks, shapes.sequences)
+        cached_s = correction * self.step_cached_s * shapes.sequences
+        at_0_s = correction * (self.step_fixed_s + self.step_sequence_s * shapes.sequences) + cached_s * shapes.length
+        lines = [Lines(at_0_s, cached_s), *self.hardware.step_lines(shapes, ranks)]
+        return np.maximum(prefill_s, self.hardware.prefill_s(shapes, ranks)), longest_of(lines, shapes.decode_steps)
+
+    def fitted_s(self, shapes: BatchShapes, ranks: int) -> tuple[Floats, Floats]:
+        """``seconds`` as the fit alone has them, whatever the hardware allows."""
+        prefill_s = self.prefill_s(shapes) * self.correction("prefill", ranks, shapes.sequences)
+        return prefill_s, self.decode_s(shapes) * self.correction("decode", ranks, shapes.sequences)
 
     def gather_s(self, ranks: int, prompts: int) -> float:
         """Seconds of the gather at the end of a run."""
@@ -242,10 +280,22 @@ def _fit_medians(terms: Floats, seconds: Iterable[float]) -> list[float]:
     return [float(found) for found in non_negative_fit(np.array(list(rows)), np.array(list(rows.values())))]
 
 
-def _fit_gather(runs: Sequence[Run]) -> list[float]:
+def _fit_gather(runs: Sequence[Run]) -> tuple[float, float, str]:
+    """Seconds for each further rank and for each prompt, and what they are from.
+
+    One number of ranks does not tell what another would take, and one number of prompts not what
+    each of them takes: what the runs leave open is assumed, for no gather is for nothing.
+    """
     several = [run for run in runs if run.world_size > 1 and run.ranks]
+    if not several:
+        return ASSUMED_GATHER_RANK_S, ASSUMED_GATHER_PROMPT_S, f"assumed: {ASSUMED_GATHER}"
     terms = np.array([(run.world_size - 1, run.finished_prompts) for run in several], dtype=np.float64)
-    return _fit_medians(terms.reshape(-1, 2), [statistics.mean(r.gather_s for r in run.ranks) for run in several])
+    rank_s, prompt_s = _fit_medians(terms, [statistics.mean(r.gather_s for r in run.ranks) for run in several])
+    sizes = sorted({run.world_size for run in several})
+    if len(sizes) > 1:
+        return rank_s, prompt_s, f"measured on {sizes[0]} to {sizes[-1]} ranks"
+    basis = f"measured on {sizes[0]} ranks alone; what that leaves open is assumed"
+    return rank_s or ASSUMED_GATHER_RANK_S, prompt_s or ASSUMED_GATHER_PROMPT_S, basis
 
 
 def _between_s(run: Run) -> float:
@@ -286,8 +336,7 @@ def _ratio(measured_s: float, modelled_s: float) -> float:
 
 def _quality(model: CostModel, ranks: int, batches: Sequence[BatchRecord]) -> FitQuality:
     shapes = BatchShapes.of(batches)
-    modelled = model.prefill_s(shapes) * model.correction("prefill", ranks, shapes.sequences)
-    modelled += model.decode_s(shapes) * model.correction("decode", ranks, shapes.sequences)
+    modelled = np.sum(model.fitted_s(shapes, ranks), axis=0)
     alike: dict[tuple[float, float, float], list[tuple[float, float]]] = defaultdict(list)
     keys = zip(shapes.sequences.tolist(), shapes.length.tolist(), shapes.steps.tolist(), strict=True)
     for key, batch, other in zip(keys, batches, modelled.tolist(), strict=True):

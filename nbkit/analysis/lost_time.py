@@ -7,6 +7,10 @@ The account is of wall time, T, on n ranks, and it adds up exactly::
 
 What a rank's seconds should have been comes from a cost model that was fitted to runs on
 as few ranks as possible (``cost_model``); B is the batch size, of batches that are full.
+
+Held against a model that is calibrated to the run itself (``CostModel.calibrated``), as the
+run on the fewest ranks is in ``scaling``, no loss is below 0 and useful work is 100% at most. A rank that is
+faster than the model has ``slower ranks`` below 0, and all else then adds up to more than 100%.
 """
 
 from __future__ import annotations
@@ -109,7 +113,7 @@ def lost_time(run: Run, model: CostModel) -> LostTime:
     model : CostModel
         Fitted to runs of the same model, engine and dtype on as few ranks as possible.
     """
-    full = min(run.batch_size, max(1, len(run.prompts)))
+    full = _full_batch(run)
     useful = _useful_s(run, model, full)
     by_rank = [_seconds_of_rank(run, model, record, useful, full) for record in run.ranks]
     if not by_rank:
@@ -120,6 +124,12 @@ def lost_time(run: Run, model: CostModel) -> LostTime:
         losses[cause] += waited_s
     useful_s = float((seconds["work by number"] + seconds["work by length"]).mean())
     return LostTime(len(by_rank), run.wall_s, useful_s, losses)
+
+
+def _full_batch(run: Run) -> int:
+    """B: the batch size, or, where it was halved for want of memory on the way, that of the largest batch before."""
+    largest = max((len(batch.indices) for batch in run.batches), default=1)
+    return max(largest, min(run.batch_size, len(run.prompts)))
 
 
 def _seconds_of_rank(run: Run, model: CostModel, record: RankRecord, useful: Floats, full: int) -> dict[str, float]:

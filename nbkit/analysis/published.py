@@ -11,8 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from nbkit.analysis.cost_model import CostModel, FitQuality
+from nbkit.analysis.cost_model import (
+    ASSUMED_GATHER,
+    ASSUMED_GATHER_PROMPT_S,
+    ASSUMED_GATHER_RANK_S,
+    CostModel,
+    FitQuality,
+)
+from nbkit.analysis.hardware import Hardware
+from nbkit.analysis.measured_range import MeasuredRange
 from nbkit.errors import InputError
+from nbkit.measure.device_speed.speed import RTX_3090
+from nbkit.models.model_arithmetic import LLAMA_2_7B
 
 SOURCE = (
     "Geronimo, 'LLM Inference on multiple GPUs with Accelerate', 27 November 2023, "
@@ -22,6 +32,10 @@ MODEL, DTYPE, GPU = "Llama-2-7b", "bfloat16", "RTX 3090"
 PROMPTS = 100
 NEW_TOKENS = 100
 """New tokens for each prompt."""
+GPU_MEMORY_BYTES = 24 * 2**30
+"""Of one RTX 3090: 24 GB of GDDR6X, by the appendix that ``RTX_3090.source`` names, all taken to be free. Its
+bandwidth (936 GB/s) and arithmetic (71 TFLOP/s, 16 bits on tensor cores, dense, summed in float32) are
+``RTX_3090``'s; the model's shape is ``LLAMA_2_7B``."""
 
 UNKNOWABLE = (
     "Why a prompt takes longer with 4 and 5 GPUs cannot be known from the table, which has one time for all ranks "
@@ -161,11 +175,14 @@ def _busiest_share(prompts: int, gpus: int) -> int:
 def published_cost_model() -> CostModel:
     """A cost model from the batched column's first row: a batch takes as long whatever is in it.
 
-    The seconds of its 7 batches are shared evenly among their steps of one token for each sequence; what
-    the table does not tell (tokenising, the gather, ranks that slow each other down) is 0.
+    The seconds of its 7 batches, 6 of 16 prompts and one of 4, are shared evenly among their steps of one token for
+    each sequence. Of what the table does not tell, tokenising and ranks that slow each other down are 0, and
+    the gather is assumed. What a larger batch takes more cannot be in a fit to one row: the
+    card's bandwidth, arithmetic and memory bound it.
     """
     first = rows("batched")[0]
-    step_s = first.wall_s / batch_rounds(PROMPTS, 1, first.batch_size) / NEW_TOKENS
+    rounds = batch_rounds(PROMPTS, 1, first.batch_size)
+    step_s = first.wall_s / rounds / NEW_TOKENS
     return CostModel(
         engine="batched",
         dtype=DTYPE,
@@ -178,8 +195,18 @@ def published_cost_model() -> CostModel:
         tokenize_s=(0.0, 0.0),
         detokenize_s=(0.0, 0.0),
         between_s=0.0,
-        gather_rank_s=0.0,
-        gather_prompt_s=0.0,
+        gather_rank_s=ASSUMED_GATHER_RANK_S,
+        gather_prompt_s=ASSUMED_GATHER_PROMPT_S,
         corrections=(),
         quality=FitQuality(1, 0.0, 0.0),
+        gather_basis=f"assumed: {ASSUMED_GATHER}",
+        measured=MeasuredRange(
+            ranks=(1, rows("batched")[-1].gpus),
+            sequences=(PROMPTS - (rounds - 1) * first.batch_size, first.batch_size),
+            length=None,
+            steps=(NEW_TOKENS, NEW_TOKENS),
+        ),
+        hardware=Hardware(
+            name=f"an {GPU}", shape=LLAMA_2_7B, dtype=DTYPE, speeds=(RTX_3090,), memory_bytes=GPU_MEMORY_BYTES
+        ),
     )

@@ -21,6 +21,9 @@ from nbkit.analysis.lost_time import LostTime, lost_time
 from nbkit.errors import InputError
 from nbkit.records.run import Run
 
+GAIN = 0.005
+"""A loss that is further below 0 than this share of the wall time is explained."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -94,7 +97,8 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
         What batches should take; left out, it is fitted to these runs, and where it cannot
         be, there is no account of lost time. One that is fitted
         to more batch sizes tells fixed seconds from those of each sequence better. It is
-        calibrated to the runs on the fewest ranks, so that slower means slower than these.
+        calibrated to the run on the fewest ranks whose account is given, so that slower means slower than that one,
+        which has itself neither a loss below 0 nor more than 100% useful work.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
     fewest = by_ranks[min(by_ranks)]
     points = [_point(by_ranks[ranks], fewest) for ranks in sorted(by_ranks)]
     try:
-        model = (model or CostModel.fit(runs)).calibrated(fewest)
+        model = (model or CostModel.fit(runs)).calibrated([_median_run(fewest)])
     except InputError as error:
         return [dataclasses.replace(point, why_no_account=str(error)) for point in points]
     accounts = [lost_time(_median_run(by_ranks[point.ranks]), model) for point in points]
@@ -154,6 +158,19 @@ def explain(point: ScalingPoint) -> str:
     return f"{found}: {gap.wall_s:.2f} s slower than {ranks} times would be, for {', '.join(named)}."
 
 
+def explain_gains(points: Sequence[ScalingPoint]) -> list[str]:
+    """What a loss below 0 means, in a sentence for each number of ranks where there is one worth mentioning."""
+    alone = _in_words(points[0].ranks) if points else ""
+    accounts = [point.lost for point in points if point.lost is not None and point.lost.wall_s]
+    return [
+        f"{_in_words(account.ranks)}: slower ranks is {100 * account.losses['slower ranks'] / account.wall_s:.0f}%, "
+        f"below 0, for batches took less time than they do on {alone}; so useful work, "
+        f"{100 * account.useful_s / account.wall_s:.0f}%, and the losses above 0 add up to more than 100%."
+        for account in accounts
+        if account.losses["slower ranks"] < -GAIN * account.wall_s
+    ]
+
+
 def explain_missing_accounts(points: Iterable[ScalingPoint]) -> list[str]:
     """Why points have no account of lost time: a sentence for each reason that there is."""
     reasons = dict.fromkeys(point.why_no_account for point in points if point.why_no_account is not None)
@@ -161,13 +178,17 @@ def explain_missing_accounts(points: Iterable[ScalingPoint]) -> list[str]:
 
 
 def explain_all(points: Sequence[ScalingPoint]) -> list[str]:
-    """The points of one series in sentences: of each number of ranks but the fewest, and of what is not known."""
-    return [*map(explain, points[1:]), *explain_missing_accounts(points)]
+    """The points of one series in sentences: each number of ranks but the fewest; what is odd and what not known."""
+    return [*map(explain, points[1:]), *explain_gains(points), *explain_missing_accounts(points)]
 
 
 def kind(run: Run) -> str:
     """What a cost model is fitted to: a run's model, engine and dtype, in words."""
     return f"{run.settings.model}, {run.engine}, {run.dtype}"
+
+
+def _in_words(ranks: int) -> str:
+    return f"{ranks} rank{'s' if ranks != 1 else ''}"
 
 
 def _check_alike(runs: Sequence[Run]) -> None:

@@ -3,11 +3,15 @@
 The prompts are dealt by ``nbkit.inference.schedule``, the code that the ranks themselves call; only
 the seconds of a batch are the model's instead of a device's. In the dynamic split the
 rank that is free first takes the next batch.
+
+No forecast is faster than the hardware allows or holds more than its memory, where these are known
+(``CostModel.hardware``); what limits it and what lies beyond the measured, it says itself.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +20,7 @@ import numpy.typing as npt
 
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
+from nbkit.analysis.hardware import Hardware
 from nbkit.errors import InputError, shorten
 from nbkit.inference import schedule
 from nbkit.prompts import draw_lengths
@@ -25,6 +30,8 @@ from nbkit.records.settings import AUTO, Settings
 
 DRAWN = 10_000
 """So many lengths are drawn; a larger workload repeats them."""
+SLOWER = 1.02
+"""From here on a forecast says by how much the hardware holds a fit back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,11 @@ class Forecast:
     token from a batch's begin, as in a Run; ``mean_first_token_s`` is from the run's begin,
     so it holds what a prompt waits until its batch is taken. ``mean_tpot_s`` is the time per
     output token. ``busy`` is the share of the ranks' time in which they have a batch, 0 to 1.
+    ``largest_batch`` is in sequences, ``memory_bytes`` the most that weights and KV cache of a batch
+    take (activations are not counted); None where the model's shape is not known. ``fits`` is
+    False where batches as large as asked for do not fit into memory and were split.
+    ``limits`` say, in sentences, what the hardware allows and what of it is not known; ``beyond``
+    what lies outside of what was measured, empty where nothing does.
     """
 
     ranks: int
@@ -85,6 +97,16 @@ class Forecast:
     busy: float
     batches: int
     gather_s: float
+    largest_batch: int
+    memory_bytes: float | None
+    fits: bool
+    limits: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be known of the forecast, in sentences."""
+        return *self.limits, *(f"Extrapolated: {'; '.join(self.beyond)}." for _ in self.beyond[:1])
 
     @property
     def gpu_hours(self) -> float:
@@ -103,20 +125,20 @@ def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: in
         At least one prompt.
     settings : Settings
         ``batch_size``, ``token_budget``, ``split``, ``order`` and ``pad_to_multiple_of`` take
-        effect, with memory for any batch; lengths are the workload's.
+        effect; lengths are the workload's. A batch that does not fit into memory is split evenly into as few as do.
     ranks : int
         At least 1.
 
     Raises
     ------
     InputError
-        There is no prompt, no rank, or the model was fitted to another engine.
+        There is no prompt, no rank, the model was fitted to another engine, or a prompt alone does not fit
+        into memory.
     """
     _check(model, workload, settings, ranks)
-    dealt, owner = _deal(workload, settings, ranks)
-    shapes = _shapes(dealt, workload, settings)
-    prefill_s = model.prefill_s(shapes) * model.correction("prefill", ranks, shapes.sequences)
-    decode_s = model.decode_s(shapes) * model.correction("decode", ranks, shapes.sequences)
+    asked = _deal(workload, settings, ranks)
+    dealt, owner, shapes = _split_to_fit(model.hardware, *asked, workload, settings, ranks)
+    prefill_s, decode_s = model.seconds(shapes, ranks)
     tokenize_s = _per_token_s(model.tokenize_s, shapes.prompt_tokens)
     detokenize_s = _per_token_s(model.detokenize_s, shapes.new_tokens)
     batch_s = tokenize_s + prefill_s + decode_s + detokenize_s + model.between_s
@@ -138,6 +160,11 @@ def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: in
         busy=float(batch_s.sum()) / (ranks * wall_s) if wall_s else 0.0,
         batches=len(batch_s),
         gather_s=gather_s,
+        largest_batch=int(shapes.sequences.max()),
+        memory_bytes=float(model.hardware.memory_of(shapes).max()) if model.hardware is not None else None,
+        fits=len(dealt) == len(asked[0]),
+        limits=tuple(_limits(model, _shapes(asked[0], workload, settings), shapes, prefill_s, decode_s, ranks)),
+        beyond=model.measured.beyond(shapes, ranks) if model.measured is not None else (),
     )
 
 
@@ -178,6 +205,68 @@ def _deal(workload: Workload, settings: Settings, ranks: int) -> tuple[schedule.
     starts = [share.starts + own.start for share, own in zip(shares, indices, strict=True)]
     dealt = schedule.Batches(np.concatenate([share.indices for share in shares]), np.concatenate(starts))
     return dealt, np.repeat(np.arange(ranks), [len(share) for share in shares])
+
+
+def _split_to_fit(
+    hardware: Hardware | None,
+    dealt: schedule.Batches,
+    owner: schedule.Indices | None,
+    workload: Workload,
+    settings: Settings,
+    ranks: int,
+) -> tuple[schedule.Batches, schedule.Indices | None, BatchShapes]:
+    """The batches that fit into memory, the rank of each and their shapes: what does not fit is cut evenly."""
+    shapes = _shapes(dealt, workload, settings)
+    if hardware is None:
+        return dealt, owner, shapes
+    most = hardware.most_sequences(shapes, ranks)
+    if most.min() < 1:
+        worst = int(most.argmin())
+        raise InputError(
+            f"a prompt of {shapes.length[worst]:,.0f} tokens and its {shapes.steps[worst]:,.0f} new ones do not fit "
+            f"into the memory of {hardware.name} beside the model; take fewer tokens."
+        )
+    if (shapes.sequences <= most).all():
+        return dealt, owner, shapes
+    parts = np.ceil(shapes.sequences / most).astype(np.int64)
+    sizes = np.ceil(shapes.sequences / parts).astype(np.int64)
+    # Of so large parts fewer may do.
+    parts = np.ceil(shapes.sequences / sizes).astype(np.int64)
+    number = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    cut = schedule.Batches(dealt.indices, np.repeat(dealt.starts, parts) + number * np.repeat(sizes, parts))
+    return cut, None if owner is None else np.repeat(owner, parts), _shapes(cut, workload, settings)
+
+
+def _limits(
+    model: CostModel, asked: BatchShapes, shapes: BatchShapes, prefill_s: Floats, decode_s: Floats, ranks: int
+) -> Iterator[str]:
+    """In sentences: what did not fit, what the hardware holds back, what is assumed or not known."""
+    hardware = model.hardware
+    if hardware is None:
+        yield "What the device's memory and speed allow is not known, and nothing is held to it."
+    else:
+        yield from _hardware_limits(hardware, asked, shapes, ranks)
+        fitted_s = float(np.sum(model.fitted_s(shapes, ranks)))
+        times = float(np.sum(prefill_s) + np.sum(decode_s)) / fitted_s if fitted_s else 1.0
+        if times > SLOWER:
+            yield (
+                f"Held to what {hardware.name} can do: its batches take {times:.2f} times as long as they would "
+                "by the fit alone."
+            )
+
+
+def _hardware_limits(hardware: Hardware, asked: BatchShapes, shapes: BatchShapes, ranks: int) -> Iterator[str]:
+    if hardware.memory_bytes is None:
+        yield f"How much memory {hardware.name} has is not known: whether the batches fit is not told."
+    elif len(asked.sequences) != len(shapes.sequences):
+        worst = int(np.argmax(hardware.memory_of(asked)))
+        yield (
+            f"Batches of {asked.sequences[worst]:,.0f} do not fit into {hardware.memory_bytes / 2**30:.0f} GiB: "
+            f"weights and KV cache would take {hardware.memory_of(asked)[worst] / 2**30:.0f} GiB; split into batches "
+            f"of at most {shapes.sequences.max():,.0f}."
+        )
+    if hardware.speed(ranks) is None:
+        yield f"How fast {hardware.name} reads and computes is not known: nothing is held to its limit."
 
 
 def _shapes(dealt: schedule.Batches, workload: Workload, settings: Settings) -> BatchShapes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from nbkit.analysis.lost_time import LOSSES, LostTime
-from nbkit.analysis.scaling import ScalingPoint
+from nbkit.analysis.scaling import GAIN, ScalingPoint
 from nbkit.figures.style import styled
 
 USEFUL_COLOUR = "#52606D"
@@ -20,7 +20,8 @@ LOSS_COLOURS = dict(
 def lost_time(points: Sequence[ScalingPoint]) -> go.Figure:
     """Useful work and each loss in percent of the wall time, a bar for each number of ranks.
 
-    A loss below 0, as of ranks faster than expected, is drawn below 0; all of a bar is 100%. Points
+    A loss below 0, as of ranks faster than expected, is drawn below 0, where the axis says what it means; all of a
+    bar is 100%. Points
     without an account have no bar.
     """
     figure = go.Figure()
@@ -30,7 +31,9 @@ def lost_time(points: Sequence[ScalingPoint]) -> go.Figure:
         _add_bars(figure, accounts, name, colour, [account.losses[name] for account in accounts])
     figure.update_layout(barmode="relative", bargap=0.3)
     figure.update_yaxes(title="% of the wall time")
-    figure.update_xaxes(title="ranks", type="category")
+    gains = any(loss < -GAIN * account.wall_s for account in accounts for loss in account.losses.values())
+    faster = f" (below 0: faster than on {_in_words(accounts[0].ranks)})" if gains else ""
+    figure.update_xaxes(title=f"ranks{faster}", type="category")
     return _with_legend_beside(styled(figure, _lost_title(accounts), height=400))
 
 
@@ -40,7 +43,7 @@ def gap(points: Sequence[ScalingPoint]) -> go.Figure:
     Points without an account have no bar.
     """
     figure = go.Figure()
-    gaps = [point.gap for point in points[1:] if point.gap is not None]
+    gaps = [gap for gap, _ in _told(points)]
     for name, colour in LOSS_COLOURS.items():
         figure.add_bar(
             x=[str(gap.ranks) for gap in gaps],
@@ -51,8 +54,14 @@ def gap(points: Sequence[ScalingPoint]) -> go.Figure:
         )
     figure.update_layout(barmode="relative", bargap=0.3)
     figure.update_yaxes(title="seconds beyond the ideal")
-    figure.update_xaxes(title="ranks", type="category")
+    less = any(loss < -GAIN * point.wall_s.median for gap, point in _told(points) for loss in gap.losses.values())
+    below = f" (below 0: less lost than on {_in_words(points[0].ranks)})" if less else ""
+    figure.update_xaxes(title=f"ranks{below}", type="category")
     return _with_legend_beside(styled(figure, _gap_title(gaps), height=400))
+
+
+def _told(points: Sequence[ScalingPoint]) -> list[tuple[LostTime, ScalingPoint]]:
+    return [(point.gap, point) for point in points[1:] if point.gap is not None]
 
 
 def _add_bars(

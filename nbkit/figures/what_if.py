@@ -12,6 +12,7 @@ from nbkit.figures.scaling import DASHES, IDEAL_COLOUR, SYMBOLS, with_room_for_l
 from nbkit.figures.style import PART_COLOURS, RUN_COLOURS, USEFUL_COLOUR, WASTE_COLOUR, Arrays, logarithmic, styled
 
 LINE = {"color": USEFUL_COLOUR, "width": 3}
+EXTRAPOLATED = {**LINE, "dash": "dot"}
 MARKER = {"color": WASTE_COLOUR, "size": 13, "symbol": "diamond", "line": {"color": "#FFFFFF", "width": 1}}
 TIME_COLOURS = {
     "batches": PART_COLOURS["prefill"],
@@ -24,6 +25,8 @@ RANKS, RATES = doublings(1024), (0.01, 1e9)
 
 def what_if(forecasts: Sequence[Forecast], chosen: Forecast | None = None) -> go.Figure:
     """Tokens per second that users get against ranks, and the ideal: for each rank as many as for one.
+
+    What lies beyond the measured (``Forecast.beyond``) is dotted.
 
     Parameters
     ----------
@@ -38,6 +41,7 @@ def what_if(forecasts: Sequence[Forecast], chosen: Forecast | None = None) -> go
     forms: list[dict[str, object]] = [
         {"name": "ideal", "mode": "lines", "line": ideal, "hoverinfo": "skip"},
         {"name": "simulated", "mode": "lines+markers", "line": LINE, "hovertemplate": hover},
+        {"name": "extrapolated", "mode": "lines+markers", "line": EXTRAPOLATED, "hovertemplate": hover},
         {"name": "chosen", "mode": "markers", "marker": MARKER, "hovertemplate": hover},
     ]
     for form, arrays in zip(forms, what_if_traces(forecasts, chosen), strict=True):
@@ -49,13 +53,16 @@ def what_if(forecasts: Sequence[Forecast], chosen: Forecast | None = None) -> go
 
 
 def what_if_traces(forecasts: Sequence[Forecast], chosen: Forecast | None = None) -> list[Arrays]:
-    """What the traces of ``what_if`` show, always three: ideal, simulated, chosen."""
+    """What the traces of ``what_if`` show, always four: ideal, simulated, extrapolated, chosen."""
     ranks = [forecast.ranks for forecast in forecasts]
     rates = [forecast.tokens_per_second for forecast in forecasts]
+    within = [not forecast.beyond for forecast in forecasts]
+    # The dotted line begins where the other ends.
+    dotted = [not all(within[max(0, at - 1) : at + 2]) for at in range(len(within))]
     marked = [chosen] if chosen is not None else []
     return [
         {"x": list(ranks), "y": [rates[0] * count / ranks[0] for count in ranks]},
-        {"x": list(ranks), "y": list(rates)},
+        *({"x": list(ranks), "y": _where(shown, rates)} for shown in (within, dotted)),
         {"x": [forecast.ranks for forecast in marked], "y": [forecast.tokens_per_second for forecast in marked]},
     ]
 
@@ -66,7 +73,7 @@ def what_if_title(forecasts: Sequence[Forecast], chosen: Forecast | None = None)
         return "Throughput against ranks"
     times = chosen.tokens_per_second / (forecasts[0].tokens_per_second / forecasts[0].ranks)
     share = 100 * times / chosen.ranks
-    return f"{_in_words(chosen.ranks)}: {times:.1f} times one, {share:.0f}% efficiency"
+    return f"{_in_words(chosen.ranks)}: {times:.1f} times one, {share:.0f}% efficiency{_extrapolated(chosen)}"
 
 
 def what_if_time(forecasts: Sequence[Forecast], chosen: Forecast | None = None) -> go.Figure:
@@ -98,11 +105,14 @@ def what_if_time_title(chosen: Forecast | None = None) -> str:
     """The finding of ``what_if_time``: how busy the ranks chosen would be."""
     if chosen is None:
         return "Where the ranks' time would go"
-    return f"{_in_words(chosen.ranks)}: busy {100 * chosen.busy:.0f}% of the time"
+    return f"{_in_words(chosen.ranks)}: busy {100 * chosen.busy:.0f}% of the time{_extrapolated(chosen)}"
 
 
 def cost_and_time(advice: Advice | None, price_per_gpu_hour: float) -> go.Figure:
-    """Wall time against price of all that advice was chosen from, a line a batch size; the advised one marked."""
+    """Wall time against price of all that advice was chosen from, a line a batch size; the advised one marked.
+
+    Forecasts beyond the measured have open marks.
+    """
     figure = go.Figure()
     forecasts = advice.forecasts if advice is not None else []
     sizes = sorted({forecast.settings.prompts_a_batch for forecast in forecasts})
@@ -119,7 +129,8 @@ def cost_and_time(advice: Advice | None, price_per_gpu_hour: float) -> go.Figure
             marker=MARKER,
             hovertemplate=f"{_in_words(best.ranks)}: %{{x:.4s}} s, %{{y:.4s}}<extra></extra>",
         )
-    figure.update_xaxes(logarithmic("wall time, seconds", [f.wall_s for f in forecasts]))
+    marks = " (open marks: extrapolated)" if any(f.beyond for f in forecasts) else ""
+    figure.update_xaxes(logarithmic(f"wall time, seconds{marks}", [f.wall_s for f in forecasts]))
     prices = [forecast.gpu_hours * price_per_gpu_hour for forecast in forecasts]
     figure.update_yaxes(logarithmic("price of all GPU-hours", prices))
     figure.update_layout(showlegend=True)
@@ -130,6 +141,7 @@ def cost_and_time(advice: Advice | None, price_per_gpu_hour: float) -> go.Figure
 def _add_offers(
     figure: go.Figure, own: Sequence[Forecast], name: str, number: int, price_per_gpu_hour: float
 ) -> None:
+    symbol = SYMBOLS[number % len(SYMBOLS)]
     figure.add_scatter(
         x=[forecast.wall_s for forecast in own],
         y=[forecast.gpu_hours * price_per_gpu_hour for forecast in own],
@@ -137,7 +149,7 @@ def _add_offers(
         name=name,
         mode="lines+markers",
         line={"color": (*RUN_COLOURS, USEFUL_COLOUR)[number % 5], "width": 2.5, "dash": DASHES[number % len(DASHES)]},
-        marker={"size": 8, "symbol": SYMBOLS[number % len(SYMBOLS)]},
+        marker={"size": 8, "symbol": [f"{symbol}-open" if forecast.beyond else symbol for forecast in own]},
         hovertemplate="%{customdata[0]} ranks: %{x:.4s} s, %{y:.4s}<extra>%{fullData.name}</extra>",
     )
 
@@ -150,4 +162,14 @@ def _cost_title(advice: Advice | None) -> str:
     if advice is None:
         return "Price against time"
     best = advice.best
-    return f"For {advice.goal}: {_in_words(best.ranks)}, batch size {best.settings.prompts_a_batch}"
+    size = best.settings.prompts_a_batch
+    return f"For {advice.goal}: {_in_words(best.ranks)}, batch size {size}{_extrapolated(best)}"
+
+
+def _extrapolated(forecast: Forecast) -> str:
+    return ", extrapolated" if forecast.beyond else ""
+
+
+def _where(shown: Sequence[bool], values: Sequence[float]) -> list[float | None]:
+    """The values that are shown; a gap in the line for the others."""
+    return [value if is_shown else None for is_shown, value in zip(shown, values, strict=True)]

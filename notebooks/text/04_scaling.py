@@ -131,7 +131,7 @@ figures.speed_up(points)
 # | batch quantisation | batches that are not full, and ranks that wait because another has more of them |
 # | imbalance | ranks that wait because another has longer texts |
 # | padding | padding, and steps after a text's end |
-# | slower ranks | the same batch takes longer than on one rank: ranks share memory and power |
+# | slower ranks | the same batch takes longer than on one rank: ranks share memory and power. Below 0: it is faster |
 # | start-up and tokenisation | beginning, text to tokens and back |
 # | gather and synchronisation | the communication that was blamed |
 
@@ -177,10 +177,12 @@ run = workers.generate(sweep.prompts, asked)
 
 print(f"one step: {1000 * model.step_fixed_s:.2f} ms + {1000 * model.step_sequence_s:.3f} ms a sequence")
 print(f"foretold {forecast.wall_s:.2f} s, measured {run.wall_s:.2f} s: {forecast.wall_s / run.wall_s - 1:+.0%}")
+print(*forecast.notes, sep="\n")
 
 # %% [markdown]
 # This is one run, held against a model of two repeats: a fifth off is no surprise, and more where the machine does
-# other things too. `benchmarks/what_if.py` shows what more repeats bring.
+# other things too. `benchmarks/what_if.py` shows what more repeats bring. The last lines are what the forecast says of
+# itself: what it is not held to, and what of it nobody has measured.
 #
 # ## Exercise: how many GPUs would the article have needed?
 #
@@ -205,6 +207,7 @@ check(gpus, fewest, "GPUs", within=0, hint="Each must have no more than one batc
 # would bring. Among the machines to simulate is the article's. Things to try:
 #
 # - the article's machine, 100 prompts, batch size 16: move *ranks* from 1 to 8. Then set *split* to `dynamic`.
+# - the article's machine, batch size 256 on 4 ranks: does it fit into 24 GB, and what does the forecast make of it?
 # - 1,000,000 prompts: how many ranks pay? What does the advice say for the goal *cost* with a deadline of 60 minutes?
 
 # %%

@@ -81,6 +81,35 @@ def test_the_gather_grows_with_the_ranks():
     assert model.gather_s(9, 8) == pytest.approx(0.08)
 
 
+def test_a_gather_that_no_run_tells_is_assumed_and_never_free():
+    alone = CostModel.fit([timeline([5] * 8, [3] * 8, 1, batch_size=4)])
+    assert alone.gather_basis.startswith("assumed: 1.5 ms for each further rank and 11 us for each prompt")
+    assert alone.gather_s(512, 1000) == pytest.approx(511 * 1.5e-3 + 1000 * 1.1e-5)
+    one_number = CostModel.fit([timeline([5] * 8, [3] * 8, 2, gather_s=0.01, batch_size=4)])
+    assert "measured on 2 ranks alone" in one_number.gather_basis
+    assert one_number.gather_s(2, 8) == pytest.approx(0.01, rel=0.01)
+    assert one_number.gather_prompt_s > 0
+    several = CostModel.fit([timeline([5] * 8, [3] * 8, n, gather_s=0.01 * (n - 1), batch_size=4) for n in (1, 2, 4)])
+    assert several.gather_basis == "measured on 2 to 4 ranks"
+
+
+def test_a_fit_knows_between_which_values_it_was_made():
+    measured = CostModel.fit(varied_runs((1, 3))).measured
+    assert (measured.ranks, measured.sequences, measured.steps) == ((1, 3), (1, 16), (5, 20))
+
+    def beyond(sequences, length, steps, ranks):
+        rows = (sequences, length, steps, sequences * length, sequences * steps)
+        return measured.beyond(BatchShapes(*(np.array([float(value)]) for value in rows)), ranks)
+
+    assert beyond(16, 61, 20, 3) == beyond(1, 5, 5, 1) == ()
+    assert beyond(64, 2000, 4, 1000) == (
+        "ranks: 1,000, beyond the 1 to 3 measured",
+        "batch size 64, beyond the 1 to 16 measured",
+        "new tokens: 4, below the 5 to 20 measured",
+        "prompt tokens with padding: 2,000, beyond the 5 to 61 measured",
+    )
+
+
 def test_a_model_is_of_one_engine_and_dtype():
     simple = timeline([5] * 4, [3] * 4, 1, engine="simple")
     with pytest.raises(InputError, match=r"not of several: .*batched.*simple"):

@@ -69,6 +69,20 @@ def test_steps_after_the_end_count_as_padding():
     assert_is_named(lost_time(timeline([8] * 64, new, 2, batch_size=16), MODEL), "padding")
 
 
+def test_batches_larger_than_the_size_that_was_left_in_the_end_are_full():
+    """A rank whose batches were halved for want of memory tells the size that it ended with."""
+    made = timeline([8] * 64, [20] * 64, 1, batch_size=16)
+    halved = dataclasses.replace(
+        made,
+        settings=dataclasses.replace(made.settings, batch_size="auto"),
+        ranks=[dataclasses.replace(made.ranks[0], batch_size=4)],
+    )
+    lost = lost_time(halved, MODEL)
+    assert_adds_up(lost)
+    assert lost.useful_s <= lost.wall_s
+    assert lost.losses == lost_time(made, MODEL).losses
+
+
 def test_a_slow_gather():
     made = timeline([8] * 64, [20] * 64, 2, gather_s=5.0, batch_size=16)
     assert_is_named(lost_time(made, MODEL), "gather and synchronisation")

@@ -139,6 +139,33 @@ def test_a_point_is_explained_in_words():
     assert "what 2 ranks can be" in explain(ideal)
 
 
+@given(
+    st.lists(st.floats(0.2, 5), min_size=1, max_size=5),
+    st.sampled_from([(1, 2), (2, 4), (1,)]),
+    st.floats(0.2, 5),
+)
+def test_the_run_that_others_are_held_against_has_no_loss_below_0_and_no_more_than_its_time(drift, ranks, off):
+    """One of the repeats that took longer made of the others' useful work 135% before."""
+    lengths = [3 + 7 * (i % 5) for i in range(50)]
+    runs = [timeline(lengths, [20] * 50, n, slower=lambda _, s=s: s, batch_size=8) for s in drift for n in ranks]
+    fewest = scaling(runs, dataclasses.replace(MODEL, step_fixed_s=off * MODEL.step_fixed_s))[0].lost
+    assert all(loss >= -1e-9 for loss in fewest.losses.values())
+    assert fewest.useful_s <= fewest.wall_s
+
+
+def test_ranks_that_are_faster_than_one_are_explained():
+    runs = [timeline(*WORK, n, slower=lambda _, n=n: 1 if n == 1 else 0.6, batch_size=8) for n in (1, 2)]
+    points = scaling(runs, MODEL)
+    useful, gained = (
+        100 * s / points[1].lost.wall_s for s in (points[1].lost.useful_s, -points[1].lost.losses["slower ranks"])
+    )
+    assert useful > 100
+    _, sentence = explain_all(points)
+    assert sentence.startswith(f"2 ranks: slower ranks is -{gained:.0f}%, below 0, for batches took less time than")
+    assert f"they do on 1 rank; so useful work, {useful:.0f}%" in sentence
+    assert explain_all(scaling(runs_on((1, 2)), MODEL))[1:] == []
+
+
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=9), st.floats(0, 10))
 def test_a_spread_holds_its_values(values, factor):
     spread = Spread.of(values)

@@ -12,10 +12,10 @@ from shown_widgets import control, figure, figure_titles, words
 from timelines import MODEL, timeline, varied_runs
 
 from nbkit.app.cli.sweep_table import print_sweep
-from nbkit.app.dashboards.scaling.scaling import ARTICLE, _machines
+from nbkit.app.dashboards.scaling.known_machines import ARTICLE, KnownMachine, known_machines
 from nbkit.app.dashboards.scaling.sweep_controls import SweepControls
 from nbkit.app.dashboards.scaling.sweep_results import SweepResults
-from nbkit.app.dashboards.scaling.what_if_panel import KnownMachine, WhatIfPanel
+from nbkit.app.dashboards.scaling.what_if_panel import WhatIfPanel
 from nbkit.errors import InputError
 from nbkit.figures.html.sweep_report import sweep_figures, write_sweep_report
 from nbkit.measure.sweep import Grid, Measurement, Sweep
@@ -100,7 +100,7 @@ def test_one_number_of_ranks_is_enough_to_draw():
 
 
 def test_the_machines_are_the_measured_and_the_articles():
-    machines, left_out = _machines(varied_runs())
+    machines, left_out = known_machines(varied_runs())
     assert left_out == []
     assert list(machines) == ["this machine, smollm2-135m, batched, float32", ARTICLE]
     assert "Fitted to 6 runs here" in machines["this machine, smollm2-135m, batched, float32"].source
@@ -160,7 +160,7 @@ def page_has(path, sentence):
 
 
 def test_an_engine_that_cannot_be_simulated_is_named():
-    machines, left_out = _machines([*varied_runs(), *scaled_runs("compiled")])
+    machines, left_out = known_machines([*varied_runs(), *scaled_runs("compiled")])
     assert len(machines) == 2
     assert len(left_out) == 1
     panel = WhatIfPanel()
@@ -181,6 +181,21 @@ def test_moving_a_slider_simulates_and_advises():
     control(panel, "ranks").value = 1000
     simulated(panel)
     assert "1000 ranks: " in " ".join(figure_titles(panel))
+    panel.close()
+
+
+def test_the_articles_machine_says_what_it_cannot_hold_and_what_nobody_has_measured():
+    panel = WhatIfPanel()
+    machines, _ = known_machines([])
+    control(panel, "batch size").value = 256
+    control(panel, "ranks").value = 4
+    panel.offer(machines)
+    said = simulated(panel)
+    assert "Batches of 250 do not fit into 24 GiB" in said
+    assert "Extrapolated: batch size 125, beyond the 4 to 16 measured" in said
+    assert re.search(r"largest batch\s+125", words(panel))
+    assert "Left out, for want of memory: batch size 256 on up to 4 ranks" in words(panel)
+    assert "assumed: 1.5 ms for each further rank" in words(panel)
     panel.close()
 
 

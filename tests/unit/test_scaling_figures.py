@@ -11,11 +11,13 @@ from timelines import FLAT, MODEL, timeline
 from nbkit import figures
 from nbkit.analysis.advice import advise, doublings
 from nbkit.analysis.lost_time import LOSSES
+from nbkit.analysis.published import published_cost_model
 from nbkit.analysis.scaling import points_by_series, scaling
 from nbkit.analysis.what_if import Workload, simulate
 from nbkit.figures.pareto import Trade, pareto_front
 from nbkit.figures.what_if import what_if_time_title, what_if_time_traces, what_if_title, what_if_traces
 
+ARTICLE = published_cost_model()
 LENGTHS = [8 + 3 * (i % 7) for i in range(60)]
 
 
@@ -91,6 +93,14 @@ def test_ranks_faster_than_expected_are_below_zero_and_the_rest_still_adds_up():
     assert figure.layout.barmode == "relative"
     assert trace(figure, "slower ranks").y[1] < -5
     assert sum(bars.y[1] for bars in figure.data) == pytest.approx(100)
+
+
+def test_what_is_below_zero_is_explained_at_the_axis(points):
+    runs = [timeline(LENGTHS, [20] * 60, n, slower=lambda _, n=n: 1 if n == 1 else 0.8) for n in (1, 2)]
+    faster = scaling(runs, MODEL)
+    assert figures.lost_time(faster).layout.xaxis.title.text == "ranks (below 0: faster than on 1 rank)"
+    assert figures.gap(faster).layout.xaxis.title.text == "ranks (below 0: less lost than on 1 rank)"
+    assert figures.lost_time(list(points.values())[1]).layout.xaxis.title.text == "ranks"
 
 
 def test_the_gap_is_the_seconds_beyond_ideal(points):
@@ -187,6 +197,22 @@ def test_live_arrays_are_what_the_figures_show_trace_by_trace(forecasts, is_chos
         assert [{"x": list(shown.x), "y": list(shown.y)} for shown in figure.data] == arrays
         assert figure.layout.title.text == title
     assert len(what_if_traces([])) == len(what_if_traces(forecasts, chosen))
+
+
+def test_what_lies_beyond_the_measured_is_dotted_and_said():
+    forecasts = [simulate(ARTICLE, WORK, ASKED, n) for n in (1, 2, 4, 8)]
+    known = [dataclasses.replace(forecast, beyond=()) for forecast in forecasts[:2]]
+    figure = figures.what_if([*known, *forecasts[2:]], forecasts[3])
+    rates = [forecast.tokens_per_second for forecast in forecasts]
+    assert list(trace(figure, "simulated").y) == [*rates[:2], None, None]
+    assert list(trace(figure, "extrapolated").y) == [None, *rates[1:]]
+    assert trace(figure, "extrapolated").line.dash == "dot"
+    assert figure.layout.title.text.endswith("% efficiency, extrapolated")
+    assert figures.what_if_time(forecasts, forecasts[3]).layout.title.text.endswith("of the time, extrapolated")
+    advised = figures.cost_and_time(advise(ARTICLE, WORK, ASKED, [1, 8], [16]), 2.0)
+    assert set(trace(advised, "batch size 16").marker.symbol) == {"circle-open"}
+    assert "open marks: extrapolated" in advised.layout.xaxis.title.text
+    assert advised.layout.title.text.endswith("batch size 16, extrapolated")
 
 
 def test_one_rank_is_one_rank(forecasts):

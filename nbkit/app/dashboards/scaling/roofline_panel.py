@@ -26,10 +26,14 @@ Setup = tuple[str, int]
 
 
 class RooflinePanel:
-    """A button that measures the device, and runs against its limit, of one dtype and number of ranks at a time."""
+    """A button that measures the device, and runs against its limit, of one dtype and number of ranks at a time.
 
-    def __init__(self, workers: Callable[[], Workers]) -> None:
+    ``when_measured`` is called once the device's speeds are known.
+    """
+
+    def __init__(self, workers: Callable[[], Workers], when_measured: Callable[[], None]) -> None:
         self._workers = workers
+        self._when_measured = when_measured
         self._runs: list[Run] = []
         self._speeds: dict[Setup, DeviceSpeed] = {}
         self._status = StatusLine()
@@ -75,6 +79,7 @@ class RooflinePanel:
             self._status.say(f"Measuring {_in_words(setup)}: memory, then arithmetic.")
             self._speeds[setup] = measure(self._workers(), dtype, ranks)
         self._draw()
+        self._when_measured()
 
     def _draw(self) -> None:
         speed = self._speeds.get(self._setup.value)

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets
 
-from nbkit.analysis.cost_model import CostModel
-from nbkit.analysis.published import published_cost_model
-from nbkit.analysis.scaling import kinds
 from nbkit.app.dashboards.parts.dashboard import Dashboard
 from nbkit.app.dashboards.parts.kernel_interrupt import stop_at_interrupt
 from nbkit.app.dashboards.parts.served import check_may_read, check_may_write
+from nbkit.app.dashboards.scaling.known_machines import known_machines
 from nbkit.app.dashboards.scaling.roofline_panel import RooflinePanel
 from nbkit.app.dashboards.scaling.sweep_controls import SweepControls
 from nbkit.app.dashboards.scaling.sweep_results import SweepResults, title
-from nbkit.app.dashboards.scaling.what_if_panel import KnownMachine, WhatIfPanel
+from nbkit.app.dashboards.scaling.what_if_panel import WhatIfPanel
 from nbkit.app.durations import duration
-from nbkit.errors import InputError, NbkitError
+from nbkit.errors import NbkitError
 from nbkit.inference.workers import Workers
 from nbkit.measure.sweep import Grid, Sweep, SweepRunner, SweepStep, resume_or_begin
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
-
-ARTICLE = "the article's RTX 3090s, Llama-2-7b"
 
 
 class Scaling(Dashboard):
@@ -59,7 +55,7 @@ class Scaling(Dashboard):
         self._runner: SweepRunner | None = None
         self._controls = SweepControls(sweep)
         self._results = SweepResults()
-        self._roofline = RooflinePanel(self._workers.get)
+        self._roofline = RooflinePanel(self._workers.get, self._offer_simulations)
         self._what_if = WhatIfPanel()
         self._path = ipywidgets.Text(
             str(path), description="file", style={"description_width": "40px"}, layout={"width": "300px"}
@@ -184,29 +180,14 @@ class Scaling(Dashboard):
 
     def _offer_machines(self) -> None:
         self._roofline.show(self._runs)
-        self._what_if.offer(*_machines(self._runs))
+        self._offer_simulations()
+
+    def _offer_simulations(self) -> None:
+        self._what_if.offer(*known_machines(self._runs))
 
     @property
     def _runs(self) -> list[Run]:
         return self.sweep.runs if self.sweep is not None else []
-
-
-def _machines(runs: list[Run]) -> tuple[Mapping[str, KnownMachine], list[str]]:
-    """The machines that can be simulated, those measured and the article's; and why others cannot be."""
-    measured, left_out = {}, []
-    for label, own in kinds(runs).items():
-        try:
-            model = CostModel.fit(own)
-        except InputError as error:
-            left_out.append(f"{label} cannot be simulated: {error}")
-            continue
-        percent = 100 * model.quality.median_error
-        source = (
-            f"Fitted to {len(own)} runs here; its batches take {percent:.0f}% more or less than measured (median)."
-        )
-        measured[f"this machine, {label}"] = KnownMachine(model, source)
-    article = KnownMachine(published_cost_model(), "From the published table's first row: a batch takes 2.74 s.")
-    return measured | {ARTICLE: article}, left_out
 
 
 def _button(description: str, style: str, icon: str, tooltip: str) -> ipywidgets.Button:

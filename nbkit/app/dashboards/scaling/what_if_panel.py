@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import ipywidgets
 
@@ -16,6 +15,7 @@ from nbkit.app.dashboards.parts.background import Background
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import TWO_COLUMNS, Panel, control_grid
 from nbkit.app.dashboards.parts.workers_control import CONTROL, LABEL_WIDTH, StatusLine
+from nbkit.app.dashboards.scaling.known_machines import KnownMachine
 from nbkit.app.durations import duration
 from nbkit.figures.html.report import html_table
 from nbkit.prompts import LENGTH_DISTRIBUTIONS
@@ -32,14 +32,6 @@ MOST_BATCHES = 100_000
 TOKENS = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2000)
 PAUSE_S = 0.1
 SECONDS_A_MINUTE = 60
-
-
-@dataclass(frozen=True)
-class KnownMachine:
-    """A cost model to simulate with, and where it comes from, in a sentence."""
-
-    model: CostModel
-    source: str
 
 
 class WhatIfPanel:
@@ -137,7 +129,7 @@ class WhatIfPanel:
         )
         self._panels[self._offers].draw(lambda: self._show_advice(machine.model, workload, asked))
         seconds = time.monotonic() - began_s
-        self._status.say(f"{machine.source} Simulated in {seconds:.1f} s.")
+        self._status.say(" ".join((f"{machine.source} Simulated in {seconds:.1f} s.", *chosen.notes)))
 
     def _show_curve(self, curve: Sequence[Forecast], chosen: Forecast) -> None:
         self._curve.show(figures.what_if_traces(curve, chosen), figures.what_if_title(curve, chosen))
@@ -152,9 +144,8 @@ class WhatIfPanel:
 
     def _show_chosen(self, machine: KnownMachine, chosen: Forecast) -> None:
         self._status.say(f"{machine.source} Simulating.")
-        rows = [
-            {"": name, f"{chosen.ranks} ranks": value} for name, value in _facts(chosen, self._price.value).items()
-        ]
+        facts = _facts(chosen, self._price.value, machine.model.gather_basis)
+        rows = [{"": name, f"{chosen.ranks} ranks": value} for name, value in facts.items()]
         self._panels[self._facts].draw(lambda: setattr(self._facts, "value", html_table(rows)))
 
     def _show_advice(self, model: CostModel, workload: Workload, asked: Settings) -> None:
@@ -178,15 +169,18 @@ class WhatIfPanel:
         )
 
 
-def _facts(chosen: Forecast, price: float) -> dict[str, str]:
+def _facts(chosen: Forecast, price: float, gather_basis: str) -> dict[str, str]:
+    gather, memory = duration(chosen.gather_s), chosen.memory_bytes
     return {
         "wall time": duration(chosen.wall_s),
         "tokens/s that users get": f"{chosen.tokens_per_second:,.0f}",
         "first token after, mean": duration(chosen.mean_first_token_s),
         "time per output token": f"{1000 * chosen.mean_tpot_s:.1f} ms",
         "batches": f"{chosen.batches:,}",
+        "largest batch": f"{chosen.largest_batch:,}",
+        "its weights and KV cache": f"{memory / 2**30:.1f} GiB" if memory is not None else "not known",
         "ranks busy": f"{100 * chosen.busy:.0f}%",
-        "gather": duration(chosen.gather_s),
+        "gather": f"{gather} ({gather_basis})" if gather_basis and chosen.gather_s else gather,
         "GPU-hours": f"{chosen.gpu_hours:.4g}",
         "price": f"{chosen.gpu_hours * price:.4g}",
     }
