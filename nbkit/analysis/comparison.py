@@ -6,6 +6,7 @@ Plain data; how they look is the report's business.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from nbkit.records.run import Run
 
 Kind = Literal["same", "removed", "added"]
 
+ASKED = ("engine", "workers", "batch size", "schedule", "dtype", "prompts")
+"""Of a summary: what was asked for, or how much of it was done."""
 MOST_WORDS = 2000
 """The most words a side that are matched one by one."""
 MOST_STEPS = 100_000_000
@@ -70,6 +73,24 @@ def settings_that_differ(runs: Mapping[str, Run]) -> dict[str, dict[str, object]
     names = next(iter(used.values()), {})
     rows = {setting: {name: values[setting] for name, values in used.items()} for setting in names}
     return {setting: row for setting, row in rows.items() if len(set(row.values())) > 1}
+
+
+def ratios_to(baseline: str, summaries: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, float | None]]:
+    """What was measured of each Run, as a multiple of the baseline's: a measure's name to each Run's ratio.
+
+    ``summaries`` are ``Run.summary()`` by name, the baseline's among them. None where either is not known or
+    the baseline's is 0; what was asked for (``ASKED``) is not there.
+    """
+    return {
+        measure: {name: _ratio(summary.get(measure), base) for name, summary in summaries.items()}
+        for measure, base in summaries[baseline].items()
+        if measure not in ASKED
+    }
+
+
+def in_times(ratio: float) -> str:
+    """A ratio as figures and tables show it: ``0.94×``, ``12.5×``."""
+    return f"{ratio:,.2f}×" if ratio < 10 else f"{ratio:,.1f}×"
 
 
 def compare_outputs(first: Run, second: Run) -> OutputComparison:
@@ -126,6 +147,13 @@ def _settings_used(run: Run) -> dict[str, object]:
         "prompts": len(run.prompts),
         "node": _each_once(nodes),
     }
+
+
+def _ratio(value: object, base: object) -> float | None:
+    if not isinstance(value, int | float) or not isinstance(base, int | float) or not base:
+        return None
+    ratio = value / base
+    return ratio if math.isfinite(ratio) else None
 
 
 def _each_once(names: Sequence[str]) -> str:

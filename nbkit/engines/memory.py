@@ -7,6 +7,7 @@ import ctypes
 import gc
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -18,23 +19,49 @@ KEPT_SHARE = 0.5
 
 
 class PeakMemory:
-    """Peak memory in bytes: on a GPU what torch allocated since ``reset``; on a CPU the process's peak so far."""
+    """The most memory that was held since ``reset``, in bytes: on a GPU by torch, on a CPU by the process.
+
+    On a CPU it is what the system calls the resident set, with the pages that processes share.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._before = 0
 
     def reset(self) -> None:
-        """Begin anew; a CPU process's peak cannot be reset."""
+        """Begin anew."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        elif not _reset_process_peak():
+            self._before = _process_peak_bytes()
 
     def read(self) -> int:
-        """The peak in bytes."""
+        """The peak in bytes; 0 if it is not known: the system keeps a process's peak, and it was higher before."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # Linux counts in kilobytes, macOS in bytes.
-        return peak if sys.platform == "darwin" else peak * 1024
+        peak = _process_peak_bytes()
+        return peak if peak > self._before else 0
+
+
+def _reset_process_peak() -> bool:
+    """Let the process's peak be what it holds now; whether the system can (Linux, for one's own process)."""
+    try:
+        # 5: of all that this file clears, the peak of the resident set alone (proc_pid_clear_refs(5)).
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _process_peak_bytes() -> int:
+    """The most the process has held, since its start or since its peak was reset."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in kilobytes, macOS in bytes.
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def may_keep(needed_bytes: int, loaded: LoadedModel) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+from nbkit.analysis.comparison import in_times
 from nbkit.figures.style import (
     COMPUTED_COLOUR,
     RUN_COLOURS,
@@ -17,14 +18,17 @@ from nbkit.figures.style import (
     styled,
 )
 from nbkit.records.run import PAID_ONCE, PARTS, Run
-from nbkit.records.throughput import of_batches
+from nbkit.records.throughput import of_run
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
-def comparison(runs: Mapping[str, Run]) -> go.Figure:
-    """Throughput of several Runs side by side: tokens users get, and tokens computed, per second."""
-    names = list(runs)
+def comparison(runs: Mapping[str, Run], baseline: str | None = None) -> go.Figure:
+    """Throughput of several Runs side by side: tokens users get, and tokens computed, per second.
+
+    With the name of a ``baseline`` each bar also says how many times that Run's it is.
+    """
+    names = [f"{name}<br>(baseline)" if name == baseline else name for name in runs]
     figure = go.Figure()
     useful = [run.tokens_per_second for run in runs.values()]
     computed = [run.computed_tokens_per_second for run in runs.values()]
@@ -32,18 +36,24 @@ def comparison(runs: Mapping[str, Run]) -> go.Figure:
         ("tokens users get", useful, USEFUL_COLOUR),
         ("tokens computed", computed, COMPUTED_COLOUR),
     ):
-        figure.add_bar(x=names, y=values, name=name, marker_color=colour, texttemplate="%{y:.0f}")
+        text = _bar_texts(dict(zip(runs, values, strict=True)), baseline)
+        figure.add_bar(x=names, y=values, name=name, marker_color=colour, text=text, texttemplate="%{text}")
     figure.update_layout(barmode="group")
     figure.update_xaxes(type="category")
     figure.update_yaxes(title="tokens/s", rangemode="tozero")
-    return styled(figure, _comparison_title(runs), height=320)
+    return styled(figure, _comparison_title(runs, baseline), height=320)
 
 
 def overlaid_throughput(runs: Mapping[str, Run]) -> go.Figure:
-    """Tokens computed per second over the time of several Runs, each from its own begin."""
+    """Tokens computed per second over the time of several Runs, each from its own begin.
+
+    The legend says of which it is not known when tokens were made, so that they count where their sequences end.
+    """
     figure = go.Figure()
     for number, (name, run) in enumerate(runs.items()):
-        points = of_batches(run.batches, run.begin_s).of_all()
+        throughput = of_run(run)
+        points = throughput.of_all()
+        name = f"{name} (counted when sequences ended)" if throughput.counts_at_end else name
         # Not the ranks' colours: a line here is a run.
         line = {"color": RUN_COLOURS[number % len(RUN_COLOURS)], "dash": DASHES[number % len(DASHES)], "width": 3}
         figure.add_scatter(x=[x for x, _ in points], y=[y for _, y in points], name=name, mode="lines", line=line)
@@ -79,11 +89,22 @@ def time_parts(run: Run) -> go.Figure:
     return styled(figure, title, height=170 + 42 * len(by_rank))
 
 
-def _comparison_title(runs: Mapping[str, Run]) -> str:
+def _bar_texts(values: Mapping[str, float], baseline: str | None) -> list[str]:
+    """Each value, and in brackets how many times the baseline's it is."""
+    of = values.get(baseline, 0.0) if baseline else 0.0
+    return [
+        f"{value:.0f}" + (f"<br>({in_times(value / of)})" if of and name != baseline else "")
+        for name, value in values.items()
+    ]
+
+
+def _comparison_title(runs: Mapping[str, Run], baseline: str | None) -> str:
     if len(runs) < 2:
         return "Throughput"
     ranked = sorted(runs, key=lambda name: runs[name].tokens_per_second)
     slowest, fastest = ranked[0], ranked[-1]
+    if baseline and baseline != fastest:
+        slowest = baseline
     if not runs[slowest].tokens_per_second:
         return f"{fastest}: the highest throughput"
     ratio = runs[fastest].tokens_per_second / runs[slowest].tokens_per_second

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from nbkit.figures.style import SINCE_BEGIN, Arrays, rank_colour, styled
 from nbkit.records import BatchRecord, BatchTotals
+from nbkit.records.latency import latency_text
 
 MOST_POINTS = 200
 
@@ -25,7 +26,7 @@ def latency(batches: Sequence[BatchRecord], begin_s: float, ranks: Sequence[int]
         figure.add_scatter(
             **tpot, name=f"TPOT, rank {rank}", marker={"color": colour, "symbol": "diamond-open", "size": 9}
         )
-    figure.update_traces(mode="markers", hovertemplate="%{y:.1f} ms<extra>%{fullData.name}</extra>")
+    figure.update_traces(mode="markers", hovertemplate="%{text}<extra>%{fullData.name}</extra>")
     figure.update_xaxes(title=SINCE_BEGIN, rangemode="tozero")
     figure.update_yaxes(title="milliseconds", rangemode="tozero")
     return styled(figure, title, height=270)
@@ -33,7 +34,7 @@ def latency(batches: Sequence[BatchRecord], begin_s: float, ranks: Sequence[int]
 
 def latency_points(batches: Sequence[BatchRecord], begin_s: float, ranks: Sequence[int]) -> list[Arrays]:
     """What the traces show: TTFT and TPOT of the first of the ranks, of the next, ...; of many batches a sample."""
-    points: dict[int, tuple[Arrays, Arrays]] = {rank: ({"x": [], "y": []}, {"x": [], "y": []}) for rank in ranks}
+    points: dict[int, tuple[Arrays, Arrays]] = {rank: (_no_points(), _no_points()) for rank in ranks}
     own_batches = [batch for batch in batches if batch.rank in points]
     every = max(1, -(-len(own_batches) // MOST_POINTS))
     for batch in own_batches[::every]:
@@ -41,9 +42,17 @@ def latency_points(batches: Sequence[BatchRecord], begin_s: float, ranks: Sequen
         ended_s = round(batch.end_s - begin_s, 3)
         own = BatchTotals()
         own.add(batch)
-        ttft["x"].append(ended_s)
-        ttft["y"].append(round(1000 * own.mean_ttft_s, 2))
+        _add(ttft, ended_s, own.mean_ttft_s)
         if own.steps_after_first:
-            tpot["x"].append(ended_s)
-            tpot["y"].append(round(1000 * own.mean_tpot_s, 2))
+            _add(tpot, ended_s, own.mean_tpot_s)
     return [trace for pair in points.values() for trace in pair]
+
+
+def _no_points() -> Arrays:
+    return {"x": [], "y": [], "text": []}
+
+
+def _add(points: Arrays, at_s: float, seconds: float) -> None:
+    points["x"].append(at_s)
+    points["y"].append(round(1000 * seconds, 2))
+    points["text"].append(latency_text(seconds))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from nbkit.figures.style import Arrays, logarithmic, rank_colour, styled
-from nbkit.records.latency import PERCENTS, Latencies, OutputTimes
+from nbkit.records.latency import PERCENTS, Latencies, OutputTimes, latency_text
 from nbkit.records.time_histogram import TimeHistogram
 
 MOST_POINTS = 300
@@ -31,7 +31,7 @@ def latency_distribution(times: Sequence[OutputTimes | None]) -> go.Figure:
         colour = rank_colour(number)
         line = {"color": colour, "width": 2, "shape": "hv"}
         figure.add_scatter(
-            **curve, name=own, mode="lines", line=line, hovertemplate="%{y:.1f}% within %{x:.2f} ms<extra></extra>"
+            **curve, name=own, mode="lines", line=line, hovertemplate="%{y:.1f}% within %{text}<extra></extra>"
         )
         figure.add_scatter(
             **marks,
@@ -39,7 +39,7 @@ def latency_distribution(times: Sequence[OutputTimes | None]) -> go.Figure:
             mode="markers",
             showlegend=False,
             marker={"color": colour, "size": 9},
-            hovertemplate=f"{percentiles} p%{{y}}: %{{x:.2f}} ms<extra></extra>",
+            hovertemplate=f"{percentiles} p%{{y}}: %{{text}}<extra></extra>",
         )
     figure.update_xaxes(logarithmic("milliseconds", [x for trace in shown for x in trace["x"]]))
     figure.update_yaxes(title="share, %", range=[0, 101])
@@ -64,7 +64,7 @@ def latency_distribution_traces(times: Sequence[OutputTimes | None]) -> list[Arr
 
 def latency_distribution_title(times: Sequence[OutputTimes | None]) -> str:
     """The finding: the slowest hundredth begins where."""
-    told = [f"{name} {_ms(own.p99_s)} ms" for name, own in Latencies.of(times).by_name.items() if own]
+    told = [f"{name} {latency_text(own.p99_s)}" for name, own in Latencies.of(times).by_name.items() if own]
     return f"p99: {', '.join(told)}" if told else "No output has its times"
 
 
@@ -83,8 +83,8 @@ def _of_tokens(histogram: TimeHistogram) -> list[tuple[float, float]]:
 def _arrays(points: Sequence[tuple[float, float]]) -> Arrays:
     # On a logarithmic axis there is no 0: what comes at once shows as where the curve begins.
     shown = [(1000 * seconds, percent) for seconds, percent in points if seconds > 0]
-    return {"x": [round(x, 4) for x, _ in shown], "y": [round(y, 2) for _, y in shown]}
-
-
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:,.0f}" if seconds >= 0.01 else f"{1000 * seconds:.2f}"
+    return {
+        "x": [round(x, 4) for x, _ in shown],
+        "y": [round(y, 2) for _, y in shown],
+        "text": [latency_text(x / 1000) for x, _ in shown],
+    }

@@ -8,13 +8,10 @@ import plotly.graph_objects as go
 
 from nbkit.analysis.lost_time import LOSSES, LostTime
 from nbkit.analysis.scaling import GAIN, ScalingPoint
-from nbkit.figures.style import styled
+from nbkit.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, VIOLET, styled
 
-USEFUL_COLOUR = "#52606D"
-LOSS_COLOURS = dict(
-    zip(LOSSES, ("#D55E00", "#E69F00", "#F0E442", "#CC79A7", "#56B4E9", "#009E73", "#B8C2CC"), strict=True)
-)
-"""Okabe and Ito's scheme, 2008, which colour-blind readers tell apart; useful work has no hue."""
+USEFUL_COLOUR = BLUE
+LOSS_COLOURS = dict(zip(LOSSES, (VERMILION, ORANGE, VIOLET, PURPLE, SKY, GREEN, GREY), strict=True))
 
 
 def lost_time(points: Sequence[ScalingPoint]) -> go.Figure:

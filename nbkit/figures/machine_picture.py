@@ -7,12 +7,12 @@ from itertools import groupby
 
 import plotly.graph_objects as go
 
-from nbkit.figures.style import rank_colour, styled
+from nbkit.figures.style import GREEN, GREY, rank_colour, styled
 from nbkit.inference.hello import HelloGather
 from nbkit.runtime.wire import RankInfo
 
 KERNEL_Y, HOST_Y, RANK_Y, DEVICE_Y = 3.0, 2.15, 1.2, 0.2
-GATHER_COLOUR = "#009E73"
+GATHER_COLOUR = GREEN
 MOST_ARROWS = 64
 
 
@@ -35,9 +35,9 @@ def machine_picture(ranks: Sequence[RankInfo], hello: HelloGather | None = None,
     middle = (len(ranks) - 1) / 2
     _add_nodes(figure, ranks)
     for x, info in enumerate(ranks):
-        _add_arrow(figure, (middle, HOST_Y), (x, RANK_Y), "#999999")
+        _add_arrow(figure, (middle, HOST_Y), (x, RANK_Y), GREY)
         _add_line(figure, (x, RANK_Y), (_device_x(info, ranks), DEVICE_Y))
-    _add_arrow(figure, (middle, KERNEL_Y), (middle, HOST_Y), "#999999")
+    _add_arrow(figure, (middle, KERNEL_Y), (middle, HOST_Y), GREY)
     if len(ranks) > 1:
         _add_ring(figure, len(ranks))
     _add_marks(figure, [middle], KERNEL_Y, ["notebook kernel"], [f"process {kernel_pid}: submits jobs"], "hexagon")
@@ -63,7 +63,7 @@ def _add_nodes(figure: go.Figure, ranks: Sequence[RankInfo]) -> None:
         own = [x for x, _ in group]
         left, right = own[0] - 0.45, own[-1] + 0.45
         top = KERNEL_Y + 0.5 if own[0] == 0 else RANK_Y + 0.65
-        line = {"color": "#999999", "width": 1}
+        line = {"color": GREY, "width": 1}
         figure.add_shape(type="rect", x0=left, x1=right, y0=-0.5, y1=top, line=line, layer="below")
         figure.add_annotation(
             x=left, y=-0.5, text=f"node {node}", showarrow=False, xanchor="left", yanchor="bottom", xshift=6, yshift=2
@@ -126,12 +126,12 @@ def _add_marks(
         textposition="middle right" if symbol == "hexagon" else "bottom center",
         hovertext=details,
         hoverinfo="text",
-        marker={"symbol": symbol, "size": 26, "color": "#7B8794"},
+        marker={"symbol": symbol, "size": 26, "color": GREY},
     )
 
 
 def _add_line(figure: go.Figure, begin: tuple[float, float], end: tuple[float, float]) -> None:
-    line = {"color": "#999999", "width": 1, "dash": "dot"}
+    line = {"color": GREY, "width": 1, "dash": "dot"}
     figure.add_shape(type="line", x0=begin[0], y0=begin[1], x1=end[0], y1=end[1], line=line, layer="below")
 
 
@@ -169,6 +169,6 @@ def _add_ring(figure: go.Figure, count: int) -> None:
         y=RANK_Y - 0.47,
         text="gather: round the ring",
         showarrow=False,
-        font={"color": GATHER_COLOUR, "size": 12},
+        font={"size": 12},
         yshift=-10,
     )

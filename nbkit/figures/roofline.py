@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from nbkit.analysis.roofline import Limit, RunAgainstLimit, decode_limit, ridge_batch_size
-from nbkit.figures.style import RANK_COLOURS, styled
+from nbkit.figures.style import GREY, RANK_COLOURS, styled
 from nbkit.measure.device_speed.speed import DeviceSpeed
 from nbkit.models.model_arithmetic import ModelShape
 
-LIMIT_COLOUR, ROOF_COLOUR = "#52606D", "#9AA5B1"
+LIMIT_COLOUR = ROOF_COLOUR = GREY
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "star", "cross", "x", "pentagon")
 LEAST_BATCHES, MOST_BATCHES = 32, 4096
 """The batch size that is always shown, and the largest to which the axis goes for the knee's sake."""
@@ -93,7 +93,7 @@ def _add_knee(figure: go.Figure, ridge: float, limit: Limit) -> None:
         xanchor="right",
         yanchor="bottom",
         yshift=6,
-        font={"color": LIMIT_COLOUR, "size": 12},
+        font={"size": 12},
     )
 
 

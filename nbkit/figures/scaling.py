@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import plotly.graph_objects as go
 
 from nbkit.analysis.scaling import ScalingPoint, Spread
-from nbkit.figures.style import RUN_COLOURS, styled
+from nbkit.figures.style import GREY, RUN_COLOURS, styled
 from nbkit.records.run import Run
 
-IDEAL_COLOUR = "#9AA5B1"
+IDEAL_COLOUR = GREY
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
 
@@ -96,7 +96,8 @@ def _lines(points_by_series: Series, value: Callable[[ScalingPoint], Spread], id
     figure = go.Figure()
     line = {"color": IDEAL_COLOUR, "dash": "dash", "width": 2}
     x = [1, _most_ranks(points_by_series)]
-    figure.add_scatter(x=x, y=list(ideal), name="ideal", mode="lines", line=line, hoverinfo="skip")
+    if points_by_series:
+        figure.add_scatter(x=x, y=list(ideal), name="ideal", mode="lines", line=line, hoverinfo="skip")
     for number, (label, points) in enumerate(points_by_series.items()):
         spreads = [value(point) for point in points]
         colour = RUN_COLOURS[number % len(RUN_COLOURS)]

@@ -1,10 +1,9 @@
 """The one quiet style of all figures.
 
-A rank has the same colour everywhere: Paul Tol's "bright" scheme, which colour-blind
-readers tell apart (https://personal.sron.nl/~pault/). The parts of time have no hue:
-work is slate, waiting a light grey, so that what is wasted, in vermilion (Okabe and
-Ito, 2008) and hatched, stands out. Warming up and compiling, done once, and the gather have hues of the
-same scheme.
+The colours are those of Okabe and Ito ('Color Universal Design', 2008, https://jfly.uni-koeln.de/color/), which
+colour-blind readers tell apart. Orange, sky blue and vermilion are darker here, and violet and a grey stand for
+yellow and black, so that each is seen on a light page and on a dark one: a contrast of 3:1 at least, as WCAG 2.2
+asks of graphics (1.4.11). What is wasted is vermilion and hatched; what is not computing has no hue.
 """
 
 from __future__ import annotations
@@ -18,26 +17,27 @@ import plotly.graph_objects as go
 Arrays = dict[str, Any]
 """What one trace shows, by plotly's names of its attributes: lists, and whether the legend names it."""
 
-RANK_COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#8C6D46", "#777777")
-TOTAL_COLOUR = "#808080"
-RUN_COLOURS = ("#808080", "#B8860B", "#9370DB", "#20A39E")
-"""Mid-tones, as all colours here: they are seen on light and on dark pages."""
-USEFUL_COLOUR, COMPUTED_COLOUR = "#4477AA", "#B8C9DC"
-WASTE_COLOUR = "#D55E00"
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#C08800", "#009E73", "#CC79A7"
+SKY, VIOLET, VERMILION, GREY = "#459BD0", "#A22DF6", "#C65300", "#6E6E6E"
+RANK_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VIOLET, VERMILION, GREY)
+TOTAL_COLOUR = GREY
+RUN_COLOURS = (GREY, VERMILION, VIOLET, SKY)
+USEFUL_COLOUR, COMPUTED_COLOUR = BLUE, GREY
+WASTE_COLOUR = VERMILION
 PART_COLOURS = {
-    "warm-up": "#E69F00",
-    "tokenise": "#CBD2D9",
-    "compile": "#CC79A7",
-    "prefill": "#52606D",
+    "warm-up": ORANGE,
+    "tokenise": GREY,
+    "compile": PURPLE,
+    "prefill": BLUE,
     "padding": WASTE_COLOUR,
-    "decode": "#9AA5B1",
+    "decode": GREEN,
     "after the end": WASTE_COLOUR,
-    "detokenise": "#CBD2D9",
-    "waiting": "#E4E7EB",
-    "gather": "#009E73",
-    "other": "#F0F2F4",
+    "detokenise": GREY,
+    "waiting": GREY,
+    "gather": SKY,
+    "other": GREY,
 }
-PART_PATTERNS = {"padding": "/", "after the end": "\\", "waiting": "."}
+PART_PATTERNS = {"padding": "/", "after the end": "\\", "waiting": ".", "other": "x"}
 SINCE_BEGIN = "seconds since the run began"
 
 
@@ -47,17 +47,19 @@ def rank_colour(rank: int) -> str:
 
 
 def part_marker(part: str) -> dict[str, object]:
-    """How a part of the time is drawn: its colour, hatched if it is waste or waiting."""
-    marker: dict[str, object] = {"color": PART_COLOURS[part], "line": {"width": 0}}
-    if part in PART_PATTERNS:
-        marker["pattern"] = {
-            "shape": PART_PATTERNS[part],
-            "fgcolor": "#FFFFFF" if PART_COLOURS[part] == WASTE_COLOUR else "#9AA5B1",
-            "fillmode": "overlay",
-            "size": 5,
-            "solidity": 0.35,
-        }
-    return marker
+    """How a part of the time is drawn: its colour; waste hatched, and what is no work an outline with a pattern."""
+    colour = PART_COLOURS[part]
+    marker: dict[str, object] = {"color": colour, "line": {"width": 0}}
+    if part not in PART_PATTERNS:
+        return marker
+    pattern = {"shape": PART_PATTERNS[part], "size": 5, "solidity": 0.35}
+    if colour == WASTE_COLOUR:
+        return {**marker, "pattern": {**pattern, "fgcolor": "#FFFFFF", "fillmode": "overlay"}}
+    return {
+        "color": colour,
+        "line": {"width": 1, "color": colour},
+        "pattern": {**pattern, "fgcolor": colour, "fillmode": "replace"},
+    }
 
 
 def rank_rows(ranks: Sequence[int]) -> list[str]:

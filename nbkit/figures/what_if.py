@@ -16,7 +16,7 @@ EXTRAPOLATED = {**LINE, "dash": "dot"}
 MARKER = {"color": WASTE_COLOUR, "size": 13, "symbol": "diamond", "line": {"color": "#FFFFFF", "width": 1}}
 TIME_COLOURS = {
     "batches": PART_COLOURS["prefill"],
-    "waiting": PART_COLOURS["decode"],
+    "waiting": PART_COLOURS["waiting"],
     "gather": PART_COLOURS["gather"],
 }
 RANKS, RATES = doublings(1024), (0.01, 1e9)

@@ -28,6 +28,9 @@ class RankProgress:
     tokens_under_way: int = 0
     streamed: tuple[Streamed, ...] = ()
     is_done: bool = False
+    untold: int = 0
+    """Of ``tokens_done`` what no report has told before its batch, or window, ended at ``untold_s``."""
+    untold_s: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -73,7 +76,9 @@ class RunProgress:
         elif isinstance(value, Progress):
             own.tokens_under_way = value.tokens
             own.streamed = value.streamed
-            self._count(rank, value.at_s, own.tokens - before)
+            # Fewer than before: what was under way did not fit into memory and begins anew.
+            self._count(rank, value.at_s, own.untold + max(0, own.tokens - before))
+            own.untold = 0
         elif isinstance(value, BatchDone):
             own.prompts_done += len(value.outputs)
             own.tokens_done += value.record.computed_tokens
@@ -81,10 +86,22 @@ class RunProgress:
             own.tokens_under_way = max(0, own.tokens_under_way - value.record.computed_tokens)
             self.batches.append(value.record)
             self.totals.add(value.record)
-            self._count(rank, value.record.end_s, own.tokens - before)
+            self._count_batch(rank, value.record, own.tokens - before)
         elif isinstance(value, ShareDone):
             own.is_done = True
+            if own.untold:
+                self._count(rank, own.untold_s, own.untold)
             self.throughput.finish(rank)
+
+    def _count_batch(self, rank: int, record: BatchRecord, tokens: int) -> None:
+        """Of a batch that has ended, the tokens that no report has told."""
+        if self.settings.is_in_flight:
+            # Others went on meanwhile: the next report tells of all together what came since the last one.
+            self.ranks[rank].untold += max(0, tokens)
+            self.ranks[rank].untold_s = record.end_s
+            self.latest_s = max(self.latest_s, record.end_s)
+        else:
+            self._count(rank, record.end_s, tokens)
 
     def _count(self, rank: int, at_s: float, tokens: int) -> None:
         assert self.begin_s is not None

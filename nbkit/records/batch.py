@@ -19,8 +19,9 @@ class BatchRecord:
     (sequences x steps). Seconds: ``prefill_s`` runs until the first new token is
     there (time to first token of the batch), ``decode_s`` from there to the last;
     ``compile_s`` went into compiling or capturing a step and is in neither.
-    ``peak_memory_bytes`` is the most the device held during the batch; on a CPU, the
-    most the process has held so far.
+    ``peak_memory_bytes`` is the most that was held during the batch, by torch on a GPU, by the rank's process
+    on a CPU; 0 where it is not known (a system other than Linux, if the process had held more before).
+    Of CPUs, files of schema version 7 and before have the most that the process had held since its start.
 
     Of a window, ``indices`` are the prompts that came to their end in it, and the tokens
     are all of theirs, whenever they were computed; the seconds are the window's own,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from nbkit.records.latency import latency_text
 from nbkit.records.run import Run
 from nbkit.records.settings import with_batch_size
 
 WORTH_A_WORD_S = 1.0
 """A warm-up that took longer is told."""
+WORTH_A_WAIT = 0.01
+"""Of the wall time: who waited less is not told."""
 
 
 def headline(run: Run) -> str:
@@ -19,6 +24,36 @@ def headline(run: Run) -> str:
     if not run.is_complete:
         done = f"stopped after {run.finished_prompts} of {len(run.prompts)} prompts"
     return f"{engine}, {workers}: {done}, {run.tokens_per_second:.0f} tokens/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a rank waited for the others, ``seconds`` of a run's ``wall_s``."""
+
+    rank: int
+    seconds: float
+    wall_s: float
+
+    @property
+    def cost(self) -> str:
+        """What it cost: ``31%: 4.2 s``."""
+        return f"{100 * self.seconds / self.wall_s:.0f}%: {latency_text(self.seconds)}"
+
+    @property
+    def words(self) -> str:
+        """In a sentence without its stop."""
+        return f"rank {self.rank} waited {self.cost}"
+
+
+def longest_wait(run: Run) -> Wait | None:
+    """The wait of the rank that waited longest (the part of ``Run.time_parts``); None below ``WORTH_A_WAIT``."""
+    waits: dict[int, float] = {}
+    for record in run.ranks:
+        waits[record.rank] = waits.get(record.rank, 0.0) + record.waiting_s
+    rank = max(waits, key=lambda rank: waits[rank], default=None)
+    if rank is None or not run.wall_s or waits[rank] < WORTH_A_WAIT * run.wall_s:
+        return None
+    return Wait(rank, waits[rank], run.wall_s)
 
 
 def run_note(run: Run) -> str:

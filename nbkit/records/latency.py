@@ -34,6 +34,16 @@ MS_DECIMALS = 2
 """Of milliseconds in tables: a token of a small model may take less than one."""
 
 
+def latency_text(*seconds: float) -> str:
+    """Latencies as people read them, in the unit of the longest: ``241 ms``, ``2.4 s``, ``0.94 / 2.4 / 3.1 s``."""
+    unit, factor = ("s", 1) if max(seconds) >= 0.9995 else ("ms", 1000)
+    values = [factor * each for each in seconds]
+    shown = (
+        f"{v:,.0f}" if v >= (10 if unit == "ms" else 100) else f"{v:.1f}" if v >= 1 else f"{v:.2f}" for v in values
+    )
+    return f"{' / '.join(shown)} {unit}"
+
+
 @dataclass(frozen=True, slots=True)
 class OutputTimes:
     """When the tokens of one output came, in seconds on the Run's clock (since the job was submitted).

@@ -278,7 +278,7 @@ class Run:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """The most memory any rank held, in bytes."""
+        """The most memory any rank held while it computed, in bytes; see ``BatchRecord``."""
         return self.totals.peak_memory_bytes
 
     def time_parts(self, rank: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbkit.errors import InputError, shorten
@@ -19,6 +20,8 @@ OF_TIMES = (
 )
 """Of a summary: what ranks and batches tell."""
 UNKNOWN = "unknown"
+SHOWN = {"padding %": "padding % of prompt positions"}
+"""Names that say more to people than the keys that files have."""
 
 
 def summary_of(run: Run) -> dict[str, Any]:
@@ -42,10 +45,15 @@ def summary_of(run: Run) -> dict[str, Any]:
         **latencies.in_ms("ITL"),
         **latencies.in_ms("end-to-end"),
         "padding %": round(100 * run.padding_share, 1),
-        "peak MB": round(run.peak_memory_bytes / 1e6),
+        "peak MB": round(run.peak_memory_bytes / 1e6) if run.peak_memory_bytes else None,
     }
     # Where there are neither ranks nor batches, nothing tells of it.
     return row | dict.fromkeys(OF_TIMES, UNKNOWN) if run.untimed_prompts and not run.is_timed else row
+
+
+def shown_names(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a summary under the names that people are shown."""
+    return {SHOWN.get(name, name): value for name, value in row.items()}
 
 
 def _prompts_in_words(run: Run) -> str:

@@ -53,6 +53,7 @@ def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_with, scree
     )
     expect(notebook.lines("Load of the machine")).not_to_have_count(0)
     expect(notebook.runs).to_have_count(1)
+    expect(page.locator(".nbkit-figure-empty:visible")).to_have_count(0)
 
     # The slider moved, a second run beside the first.
     notebook.set_slider("batch size", 10)
@@ -60,6 +61,9 @@ def test_explore_shows_a_run_live_and_compares_it_with_the_next(open_with, scree
     expect(notebook.runs).to_have_count(2, timeout=RUN_TIMEOUT_MS)
     expect(notebook.runs.nth(0).locator("input[type=text]")).to_have_value("2: batched 10, 2w")
     expect(notebook.figure("2w: ")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="1: batched 5, 2w (baseline)")).to_be_visible()
+    page.get_by_label("baseline", exact=True).select_option(label="2: batched 10, 2w")
+    expect(page.get_by_role("columnheader", name="2: batched 10, 2w (baseline)")).to_be_visible()
     expect(page.locator(".nbkit-comparison").get_by_text("batch_size")).to_be_visible()
     expect(page.locator(".nbkit-comparison").get_by_text("20 of 20 outputs are the same")).to_be_visible()
     assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
@@ -180,7 +184,11 @@ def test_a_reloaded_page_goes_on_showing_the_run_and_a_killed_rank_is_named(lab,
     expect(notebook.button("Stop")).to_be_enabled()
 
     lab.server.ranks()[-1].kill()
-    expect(page.get_by_text(re.compile(r"rank \d \(process \d+\) was killed"))).to_be_visible(timeout=20_000)
+    expect(notebook.status.get_by_text(re.compile(r"rank \d \(process \d+\) was killed"))).to_be_visible(
+        timeout=20_000
+    )
+    expect(notebook.figure("batched failed: rank")).to_be_visible()
+    expect(notebook.runs.first.get_by_text("failed: rank")).to_be_visible()
     notebook.set_slider("new tokens", 4)
     notebook.set_slider("batch size", 50)
     notebook.press("Run")

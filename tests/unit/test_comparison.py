@@ -11,7 +11,14 @@ from example_runs import run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbkit.analysis.comparison import OutputDifference, compare_outputs, settings_that_differ, word_diff
+from nbkit.analysis.comparison import (
+    OutputDifference,
+    compare_outputs,
+    in_times,
+    ratios_to,
+    settings_that_differ,
+    word_diff,
+)
 from nbkit.records.run import Run
 
 WORDS = st.lists(st.sampled_from(["a", "b", "the ", " of", "\n", " ", "\u3000", "é🙂", "שלום"])).map("".join)
@@ -56,6 +63,20 @@ def test_a_run_stopped_before_any_rank_was_done_has_settings_too():
         "device": {"one": "", "two": "cpu"},
         "node": {"one": "node", "two": "far"},
     }
+
+
+def test_ratios_are_those_of_what_was_measured_and_is_known():
+    summaries = {
+        "one": {"engine": "simple", "workers": 2, "tokens/s": 4.0, "padding %": 0.0, "ITL p50 ms": None},
+        "two": {"engine": "batched", "workers": 1, "tokens/s": 6.0, "padding %": 8.0, "ITL p50 ms": 3.0},
+        "old": {"engine": "batched", "workers": 1, "tokens/s": "unknown", "padding %": 0.0, "ITL p50 ms": None},
+    }
+    assert ratios_to("one", summaries) == {
+        "tokens/s": {"one": 1.0, "two": 1.5, "old": None},
+        "padding %": {"one": None, "two": None, "old": None},
+        "ITL p50 ms": {"one": None, "two": None, "old": None},
+    }
+    assert [in_times(ratio) for ratio in (0.5, 1.504, 12.34, 1234.0)] == ["0.50×", "1.50×", "12.3×", "1,234.0×"]
 
 
 def test_outputs_are_compared_prompt_by_prompt():

@@ -248,7 +248,7 @@ def test_latencies_are_shown_of_a_finished_run_that_knows_them():
     view.finish(dataclasses.replace(run(), times=times))
     assert panel.layout.display is None
     assert drawn.title == "p99: TTFT 500 ms, ITL 20 ms, end-to-end 540 ms"
-    assert "500 / 500 / 500" in words(view) and "ITL p50 / p90 / p99, ms" in words(view)
+    assert "500 / 500 / 500 ms" in words(view) and "ITL p50 / p90 / p99" in words(view)
     view.begin(range(2), Settings())
     assert panel.layout.display == "none"
 

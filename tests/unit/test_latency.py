@@ -18,6 +18,7 @@ from nbkit.errors import InputError
 from nbkit.figures.html.report import write_report
 from nbkit.records import Latencies, Output, OutputTimes, Percentiles
 from nbkit.records.export import export_csv
+from nbkit.records.latency import latency_text
 from nbkit.records.run import Run
 from nbkit.records.time_histogram import LAST_BUCKET, LEAST_S, MOST_S, RELATIVE_ERROR, TimeHistogram
 
@@ -166,7 +167,7 @@ def test_tables_and_files_have_the_times_of_each_output(tmp_path):
 
 def test_the_distribution_marks_its_percentiles_and_says_the_last():
     figure = figures.latency_distribution(timed().times)
-    assert figure.layout.title.text == "p99: TTFT 10,000 ms, ITL 99 ms, end-to-end 10,600 ms"  # 100 within 2%
+    assert figure.layout.title.text == "p99: TTFT 10.0 s, ITL 99 ms, end-to-end 10.6 s"  # 100 within 2%
     by_name = {trace.name: trace for trace in figure.data}
     curve, marks = by_name["TTFT, share of outputs"], by_name["TTFT: p50, p90, p99"]
     assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (1000, 10, 10_000, 100)
@@ -183,3 +184,20 @@ def test_a_report_shows_latencies_of_runs_that_know_them(tmp_path):
     assert known.count("share of outputs") == 2 and "They count finished outputs" in known
     unknown = page({"old": run()}).read_text()
     assert "share of outputs" not in unknown and "They count finished outputs" not in unknown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        ((2.4,), "2.4 s"),
+        ((0.2412,), "241 ms"),
+        ((0.0024,), "2.4 ms"),
+        ((0.00004,), "0.04 ms"),
+        ((0.9996,), "1.00 s"),
+        ((123.4,), "123 s"),
+        ((0.02, 0.94, 3.06), "0.02 / 0.94 / 3.1 s"),
+        ((0.0, 0.0005, 0.012), "0.00 / 0.50 / 12 ms"),
+    ],
+)
+def test_latencies_are_told_in_the_unit_of_the_longest(seconds, text):
+    assert latency_text(*seconds) == text

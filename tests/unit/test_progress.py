@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from example_runs import article, batch, outputs
 
@@ -81,6 +83,42 @@ def test_where_sequences_join_one_by_one_the_others_stay_under_way():
     assert progress.ranks[0].tokens_under_way == 12
     assert progress.tokens == 32
     assert progress.fraction_done == pytest.approx((2 + 1.2) / 8)
+
+
+def test_where_sequences_join_one_by_one_tokens_count_when_they_were_reported():
+    """Eight side by side at 750 tokens/s, told every 0.2 s; all eight end in windows of their own."""
+    progress = RunProgress(article(engine="compiled", max_new_tokens=100), prompts=24)
+    progress.take(0, ShareBegun(None, 0.0, 1.0, 8))
+    tokens, told, ended = 0, 0, 0
+    for step in range(1, 31):
+        at_s, tokens = 1.0 + 0.1 * step, round(75 * step)
+        if step % 2:
+            progress.take(0, Progress(at_s, tokens - told))
+        elif tokens - told >= 800:
+            indices = tuple(range(8 * ended, 8 * ended + 8))
+            done = dataclasses.replace(batch(0, indices), new_tokens=800, computed_tokens=800, end_s=at_s + 0.01)
+            progress.take(0, BatchDone(done, tuple(outputs(indices))))
+            told, ended = told + 800, ended + 1
+    assert ended == 2
+    rates = [rate for _, rate in progress.throughput.of_all()]
+    assert rates == pytest.approx([750] * len(rates))
+
+
+def test_tokens_that_no_report_told_count_when_a_rank_is_done():
+    progress = RunProgress(article(engine="compiled", max_new_tokens=10), prompts=2)
+    progress.take(0, ShareBegun(None, 0.0, 1.0, 2))
+    progress.take(0, BatchDone(batch(0, (0, 1)), tuple(outputs((0, 1)))))
+    progress.take(0, ShareDone())
+    assert sum(rate for _, rate in progress.throughput.of_all()[:-1]) > 0
+    assert progress.throughput.of_all()[-1][0] == pytest.approx(1.275)
+
+
+def test_sequences_that_begin_anew_for_want_of_memory_make_no_rate_below_0():
+    progress = RunProgress(article(engine="compiled", max_new_tokens=100), prompts=24)
+    progress.take(0, ShareBegun(None, 0.0, 1.0, 8))
+    for at_s, tokens in ((1.5, 300), (2.0, 20), (2.5, 400)):
+        progress.take(0, Progress(at_s, tokens))
+    assert min(rate for _, rate in progress.throughput.of_all()) >= 0
 
 
 class FakeJob:

@@ -182,6 +182,22 @@ def test_a_report_says_what_did_not_fit_into_memory(tmp_path):
     assert "<p>1 batch did not fit into memory: begun anew 8 at a time.</p>" in page
 
 
+def test_no_figure_of_a_page_has_a_toolbar(tmp_path):
+    page = write_report({"one": run(), "two": run()}, tmp_path / "report.html").read_text()
+    figures_drawn = page.count('class="plotly-graph-div"')
+    assert len(re.findall(r'\{"displayModeBar":\s*false', page)) == figures_drawn > 0
+
+
+def test_a_report_says_what_waiting_cost_and_of_what_padding_is_a_share(tmp_path):
+    made = run()
+    waited = dataclasses.replace(
+        made, ranks=[dataclasses.replace(rank, waiting_s=2.5 * rank.rank) for rank in made.ranks]
+    )
+    page = words_of(write_report({"one": waited}, tmp_path / "report.html").read_text())
+    assert "rank 1 waited 31%: 2.5 s." in page
+    assert "padding % of prompt positions" in page
+
+
 def test_a_report_needs_a_run(tmp_path):
     with pytest.raises(InputError, match="no Runs to report; give at least one"):
         write_report({}, tmp_path / "report.html")

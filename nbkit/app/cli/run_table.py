@@ -9,12 +9,13 @@ from rich.table import Table
 from nbkit.app.cli.terminal import console
 from nbkit.records.headline import run_note
 from nbkit.records.run import Run
+from nbkit.records.run_tables import shown_names
 from nbkit.records.settings import with_batch_size
 
 
 def print_table(runs: dict[str, Run]) -> None:
     """Runs side by side, a column each."""
-    summaries = [run.summary() for run in runs.values()]
+    summaries = [shown_names(run.summary()) for run in runs.values()]
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("")
     for name in runs:

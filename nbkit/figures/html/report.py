@@ -7,11 +7,15 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import plotly.graph_objects as go
+
 from nbkit import figures
 from nbkit.analysis.comparison import OutputComparison, compare_outputs, settings_that_differ, word_diff
 from nbkit.errors import InputError
 from nbkit.files.atomic_write import write_atomically
+from nbkit.records.headline import longest_wait
 from nbkit.records.run import Run
+from nbkit.records.run_tables import shown_names
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -66,18 +70,20 @@ def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit"
         html_table([_summary(run) for run in runs.values()]),
         *_latency_tables(runs),
         # plotly.js goes into the file once, with the first figure.
-        figures.comparison(runs).to_html(full_html=False, include_plotlyjs=True),
+        figure_html(figures.comparison(runs), with_plotly=True),
         *_comparisons(runs),
     ]
     for name, run in runs.items():
         sections.append(f"<h2>{html.escape(name)}</h2>")
         if note := figures.run_note(run):
             sections.append(f"<p>{html.escape(note)}.</p>")
+        if waited := longest_wait(run):
+            sections.append(f"<p>{html.escape(waited.words)}.</p>")
         drawn = [figures.run_timeline(run), figures.time_parts(run)]
         if run.latencies.ttft is not None:
             drawn.append(figures.latency_distribution(run.times))
         for figure in drawn:
-            sections.append(figure.to_html(full_html=False, include_plotlyjs=False))
+            sections.append(figure_html(figure))
         sections.append(_outputs_table(run))
     return write_page(path, title, sections)
 
@@ -91,6 +97,13 @@ def write_page(path: str | Path, title: str, sections: Iterable[str]) -> Path:
         The file cannot be written.
     """
     return write_atomically(path, _PAGE.format(title=html.escape(title), body="\n".join(sections)))
+
+
+def figure_html(figure: go.Figure, with_plotly: bool = False) -> str:
+    """A figure as a section of a page, without plotly's toolbar; a page needs plotly.js with one of its figures."""
+    config = {"displayModeBar": False, "responsive": True}
+    section: str = figure.to_html(full_html=False, include_plotlyjs=with_plotly, config=config)
+    return section
 
 
 def html_table(rows: Iterable[Mapping[str, object]]) -> str:
@@ -146,7 +159,7 @@ def output_differences(first_name: str, first: Run, second_name: str, second: Ru
 def _summary(run: Run) -> dict[str, object]:
     """A Run's summary without the percentiles, which have a table of their own."""
     others = {column for name in run.latencies.by_name for column in run.latencies.in_ms(name)}
-    return {column: value for column, value in run.summary().items() if column not in others}
+    return shown_names({column: value for column, value in run.summary().items() if column not in others})
 
 
 def _latency_tables(runs: Mapping[str, Run]) -> list[str]:

@@ -13,9 +13,10 @@ from nbkit import figures
 from nbkit.analysis.distinctions import besides_batch_size, distinctions
 from nbkit.analysis.scaling import ScalingPoint, explain_all, points_by_series
 from nbkit.errors import InputError
-from nbkit.figures.html.report import html_table, write_page
+from nbkit.figures.html.report import figure_html, html_table, write_page
 from nbkit.measure.sweep import Sweep
 from nbkit.records.run import Run
+from nbkit.records.run_tables import shown_names
 
 
 def with_several_ranks(points: Mapping[str, Sequence[ScalingPoint]]) -> dict[str, Sequence[ScalingPoint]]:
@@ -62,13 +63,13 @@ def write_sweep_report(sweep: Sweep, path: str | Path, title: str = "nbkit sweep
     notes = [(each, figures.run_note(each.run)) for each in sweep.measurements]
     said += [f"{each.point.label}, repeat {each.repeat}: {note}." for each, note in notes if note]
     said += [f"{each.point.label}, repeat {each.repeat}, failed: {each.message}" for each in sweep.failures]
-    sections = [html_table(sweep.summary_rows())]
+    sections = [html_table(map(shown_names, sweep.summary_rows()))]
     # Each once: series of one engine may have the same reason to be left out.
     sections += [f"<p>{html.escape(line)}</p>" for line in dict.fromkeys(said)]
     for number, (name, figure) in enumerate(sweep_figures(sweep.runs).items()):
         sections.append(f"<h2>{html.escape(name)}</h2>")
         # plotly.js goes into the file once, with the first figure.
-        sections.append(figure.to_html(full_html=False, include_plotlyjs=number == 0))
+        sections.append(figure_html(figure, with_plotly=number == 0))
     return write_page(path, title, sections)
 
 

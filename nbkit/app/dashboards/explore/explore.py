@@ -165,21 +165,23 @@ class Explore(Dashboard):
             if self._background.is_outdated:
                 return  # nobody asked for this any more: it is neither shown nor kept
             run = stopped.partial
-        except NbkitError:
+        except NbkitError as error:
             # Dimmed: what it shows did not come to its end.
             self._view.show_as_outdated()
-            self._finish(job.partial(), job)
+            self._finish(job.partial(), job, failure=str(error))
             raise
         self._finish(run, job)
         self._status.say(headline_with_note(run))
 
-    def _finish(self, run: Run, job: Job) -> None:
-        """Show and keep what there is of a run; of one that failed early, nothing."""
+    def _finish(self, run: Run, job: Job, failure: str = "") -> None:
+        """Show and keep what there is of a run; of one that ended before any output, how it ended."""
         if run.finished_prompts or run.is_complete:
             assert self._monitor is not None
             run = self._monitor.attach(run, job)
-            self._view.finish(run)
-            self._history.add(run)
+            self._view.finish(run, failure)
+            self._history.add(run, failure)
+        else:
+            self._view.show_ending(run, failure)
 
     def _follow(self, job: Job, progress: RunProgress, prompts: list[str | Conversation]) -> None:
         """Take every event as it comes; redraw at the first tokens, and then a few times a second."""

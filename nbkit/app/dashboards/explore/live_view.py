@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets
@@ -11,9 +12,12 @@ from nbkit import figures
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import TWO_COLUMNS, Panel
 from nbkit.figures.html.report import text_table
+from nbkit.figures.scaling import LONGEST_TITLE
 from nbkit.figures.style import SINCE_BEGIN
 from nbkit.inference.progress import RankProgress, RunProgress
 from nbkit.records import BatchTotals, LoadSample
+from nbkit.records.headline import longest_wait
+from nbkit.records.latency import latency_text
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
 from nbkit.records.settings import Settings
@@ -100,11 +104,10 @@ class LiveView:
         self._draw(self._streams, lambda: self._show_streams(progress, prompts))
         self._draw(self._load, lambda: self._show_load(samples, begin_s))
 
-    def finish(self, run: Run) -> None:
-        """Draw a run that has ended, or was stopped."""
+    def finish(self, run: Run, failure: str = "") -> None:
+        """Draw a run that has ended, or was stopped; ``failure`` says why it ended before its time."""
         self._draw(self._numbers, lambda: self._finish_numbers(run))
-        title = f"{run.engine_label}: {run.tokens_per_second:.0f} tokens/s overall"
-        self._draw(self._throughput, lambda: self._throughput.show(self._throughput.arrays, title))
+        self.show_ending(run, failure)
         self._draw(self._timeline, lambda: self._finish_timeline(run))
         self._draw(
             self._latency,
@@ -113,6 +116,11 @@ class LiveView:
         self._draw(self._load, lambda: self._show_load(run.load_samples, run.begin_s))
         self._draw(self._distribution, lambda: self._finish_distribution(run))
         self._draw(self._outputs, lambda: self._show_outputs(run))
+
+    def show_ending(self, run: Run, failure: str) -> None:
+        """Say in the first figure's title how the run ended; of its lines keep what was drawn while it went on."""
+        title = _ending(run, failure)
+        self._draw(self._throughput, lambda: self._throughput.show(self._throughput.arrays, title))
 
     def show_as_outdated(self) -> None:
         """What is shown is not what the controls ask for any more."""
@@ -133,9 +141,9 @@ class LiveView:
     ) -> None:
         tiles = {
             **first,
-            "TTFT, ms": _or_dash(1000 * totals.mean_ttft_s),
-            "TPOT, ms": _or_dash(1000 * totals.mean_tpot_s),
-            "padding, %": f"{100 * totals.padding_share:.0f}" if totals.prompts else "-",
+            "TTFT, mean": _time_or_dash(totals.mean_ttft_s),
+            "TPOT, mean": _time_or_dash(totals.mean_tpot_s),
+            "padding, % of prompt positions": f"{100 * totals.padding_share:.0f}" if totals.prompts else "-",
             "peak memory, MB": _or_dash(totals.peak_memory_bytes / 1e6),
         }
         shown = "".join(
@@ -150,11 +158,13 @@ class LiveView:
             "computed tokens/s": f"{run.computed_tokens_per_second:.0f}",
             "seconds": f"{run.wall_s:.1f}",
             **{
-                f"{name} p50 / p90 / p99, ms": " / ".join(_or_dash(1000 * value) for value in own.values_s)
+                f"{name} p50 / p90 / p99": latency_text(*own.values_s)
                 for name, own in run.latencies.by_name.items()
                 if own is not None
             },
         }
+        if wait := longest_wait(run):
+            numbers[f"rank {wait.rank} waited"] = wait.cost
         done = {rank: _done(run, rank) for rank in self._ranks}
         self._show_numbers(run.settings, run.totals, numbers, done)
 
@@ -199,6 +209,20 @@ def _done(run: Run, rank: int) -> tuple[RankProgress, float]:
     tokens = sum(batch.computed_tokens for batch in batches)
     progress = RankProgress(prompts=prompts, prompts_done=prompts, tokens_done=tokens)
     return progress, 1.0 if run.is_complete else 0.0
+
+
+def _ending(run: Run, failure: str) -> str:
+    """How a run ended, in as many characters as fit above a figure of half a page."""
+    if failure:
+        words = f"{run.engine_label} failed: {' '.join(failure.split())}"
+        return html.escape(textwrap.shorten(words, LONGEST_TITLE, placeholder=" ..."), quote=False)
+    if not run.is_complete:
+        return f"{run.engine_label}: stopped after {run.finished_prompts} of {len(run.prompts)} prompts"
+    return f"{run.engine_label}: {run.tokens_per_second:.0f} tokens/s overall"
+
+
+def _time_or_dash(seconds: float) -> str:
+    return latency_text(seconds) if seconds else "-"
 
 
 def _or_dash(value: float) -> str:

@@ -26,11 +26,11 @@ class RunHistory:
         """The runs that are kept, the oldest first."""
         return self._list.runs
 
-    def add(self, run: Run) -> None:
-        """Add a run, finished or stopped, and choose it for comparison."""
+    def add(self, run: Run, failure: str = "") -> None:
+        """Add a run, finished, stopped or ended by a failure, and choose it for comparison."""
         if not self.runs:
             self.widget.selected_index = 0
-        self._list.add(run)
+        self._list.add(run, failure=failure)
 
     def _compare(self) -> None:
-        self._comparison.show(self._list.chosen)
+        self._comparison.show(self._list.chosen, self._list.baseline)

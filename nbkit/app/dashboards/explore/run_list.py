@@ -45,18 +45,30 @@ class RunList:
     @property
     def chosen(self) -> dict[str, Run]:
         """The runs to compare by name, the oldest first; equal names are told apart by a number."""
-        named: dict[str, Run] = {}
+        return {name: entry.run for name, entry in self._named().items()}
+
+    @property
+    def baseline(self) -> str | None:
+        """Of the chosen runs the name of the first pinned, else of the oldest."""
+        named = self._named()
+        return next((name for name, entry in named.items() if entry.pinned.value), next(iter(named), None))
+
+    def _named(self) -> dict[str, Entry]:
+        named: dict[str, Entry] = {}
         for entry in self._entries:
             if entry.chosen.value:
                 name = entry.name.value.strip() or "run"
                 again = sum(other == name or other.startswith(f"{name} (") for other in named)
-                named[f"{name} ({again + 1})" if again else name] = entry.run
+                named[f"{name} ({again + 1})" if again else name] = entry
         return named
 
-    def add(self, run: Run, name: str | None = None) -> None:
-        """Add a run and choose it; without a name it gets its number and what was asked."""
+    def add(self, run: Run, name: str | None = None, failure: str = "") -> None:
+        """Add a run and choose it; without a name it gets its number and what was asked.
+
+        ``failure`` says why it ended before its time, where nobody stopped it.
+        """
         self._made += 1
-        self._entries.append(self._entry(run, name or _name(self._made, run)))
+        self._entries.append(self._entry(run, name or _name(self._made, run), failure))
         chosen = [entry for entry in self._entries if entry.chosen.value and not entry.pinned.value]
         for entry in chosen[:-MOST_CHOSEN]:
             _set_quietly(entry.chosen, False, self._changed)
@@ -64,15 +76,16 @@ class RunList:
             self._remove(entry)
         self._show()
 
-    def _entry(self, run: Run, name: str) -> Entry:
+    def _entry(self, run: Run, name: str, failure: str) -> Entry:
         chosen = ipywidgets.Checkbox(value=True, indent=False, tooltip="Compare", layout={"width": "24px"})
         pinned = ipywidgets.ToggleButton(icon="thumb-tack", tooltip="Pin: keep this run", layout={"width": "36px"})
         text = ipywidgets.Text(name, continuous_update=False, tooltip="Name", layout={"width": "210px"})
-        line = ipywidgets.Label(headline_with_note(run), layout={"flex": "1 1 200px", "min_width": "0"})
+        words = f"failed: {failure} {headline_with_note(run)}" if failure else headline_with_note(run)
+        line = ipywidgets.Label(words, layout={"flex": "1 1 200px", "min_width": "0"})
         delete = ipywidgets.Button(icon="trash", tooltip="Delete this run", layout={"width": "36px"})
         row = ipywidgets.HBox([chosen, pinned, text, line, delete], layout={"align_items": "center", "width": "100%"})
         entry = Entry(run, row, chosen, pinned, text)
-        for control in (chosen, text):
+        for control in (chosen, pinned, text):
             control.observe(self._changed, "value")
         delete.on_click(lambda _: self._delete(entry))
         return entry

@@ -66,11 +66,24 @@ function render({ model, el }) {
   const problem = document.createElement("div");
   problem.className = "nbkit-figure-problem";
   problem.hidden = true;
-  el.append(drawing, problem);
+  const empty = document.createElement("div");
+  empty.className = "nbkit-figure-empty";
+  empty.hidden = true;
+  const heading = document.createElement("b");
+  empty.append(heading, "Nothing to draw yet.");
+  el.append(drawing, empty, problem);
 
   let isWaiting = false;
   let isGone = false;
   let restUntil = 0;
+
+  // In the place of empty axes; as high as the figure once it was drawn, so that the page does not jump.
+  function showEmpty(isEmpty) {
+    if (isEmpty && !drawing.hidden && el.dataset.drawn) empty.style.minHeight = `${drawing.offsetHeight}px`;
+    heading.textContent = model.get("title");
+    drawing.hidden = isEmpty;
+    empty.hidden = !isEmpty;
+  }
 
   async function draw() {
     isWaiting = false;
@@ -81,7 +94,8 @@ function render({ model, el }) {
       began = performance.now(); // the wait for plotly.js, once a page, asks for no rest
       const options = { responsive: false, displaylogo: false, displayModeBar: false };
       const traces = tracesFor(model);
-      await plotly.react(drawing, traces, layoutFor(el, model), options);
+      showEmpty(model.get("is_empty"));
+      if (!drawing.hidden) await plotly.react(drawing, traces, layoutFor(el, model), options);
       problem.hidden = true;
       el.setAttribute("aria-label", model.get("title"));
       el.dataset.drawn = model.get("version");

@@ -32,7 +32,10 @@ class PlotlyLibrary(ipywidgets.Widget):  # type: ignore[misc]
 
 
 class LiveFigure(anywidget.AnyWidget):
-    """One figure. ``begin`` gives it its form, ``show`` what its traces show."""
+    """One figure. ``begin`` gives it its form, ``show`` what its traces show.
+
+    As long as they show nothing, a sentence stands in the place of empty axes.
+    """
 
     _esm = FOLDER / "live_figure.js"
     _css = FOLDER / "dashboard.css"
@@ -40,6 +43,7 @@ class LiveFigure(anywidget.AnyWidget):
     figure = traitlets.Dict().tag(sync=True)
     arrays: Any = traitlets.List().tag(sync=True)
     title = traitlets.Unicode().tag(sync=True)
+    is_empty = traitlets.Bool().tag(sync=True)
     version = traitlets.Int().tag(sync=True)
 
     def __init__(self, figure: go.Figure) -> None:
@@ -51,6 +55,7 @@ class LiveFigure(anywidget.AnyWidget):
         with self.hold_sync():
             self.figure = json.loads(figure.to_json())
             self.arrays = []
+            self.is_empty = not _shows_anything(self.shown)
             self.title = figure.layout.title.text or ""
             self.version += 1
 
@@ -61,6 +66,7 @@ class LiveFigure(anywidget.AnyWidget):
             return
         with self.hold_sync():
             self.arrays = list(arrays)
+            self.is_empty = not _shows_anything(self.shown)
             self.title = title
             self.version += 1
 
@@ -72,6 +78,10 @@ class LiveFigure(anywidget.AnyWidget):
             {**trace, **(self.arrays[number] if number < len(self.arrays) else {})}
             for number, trace in enumerate(traces)
         ]
+
+
+def _shows_anything(traces: Sequence[dict[str, Any]]) -> bool:
+    return any(trace.get(axis) for trace in traces for axis in ("x", "y", "z"))
 
 
 @cache
