@@ -403,14 +403,13 @@ def test_a_gpu_without_room_for_the_large_model_is_held_to_no_aims():
 def rated(*tokens_per_s: float):
     """Runs of so many tokens per second."""
     run = example_run()
-    return [
-        dataclasses.replace(
-            run,
-            batches=[],
-            ranks=[dataclasses.replace(r, begin_s=0.0, end_s=run.total_new_tokens / rate) for r in run.ranks],
-        )
-        for rate in tokens_per_s
-    ]
+
+    def lasting(seconds: float) -> Run:
+        told = (run.batches, run.ranks)
+        batches, ranks = ([dataclasses.replace(each, begin_s=0.0, end_s=seconds) for each in all_] for all_ in told)
+        return dataclasses.replace(run, batches=batches, ranks=ranks)
+
+    return [lasting(run.total_new_tokens / rate) for rate in tokens_per_s]
 
 
 @pytest.mark.parametrize(
