@@ -11,6 +11,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra("lab", error.name) from None
 
+from nbkit.figures.batch_curve import batch_curve, latency_by_throughput, running_dot
 from nbkit.figures.bulk_throughput import bulk_throughput, bulk_throughput_line
 from nbkit.figures.comparison import comparison, overlaid_throughput, time_parts
 from nbkit.figures.latency import latency, latency_points
@@ -40,6 +41,7 @@ from nbkit.records.headline import headline, headline_with_note, run_note
 __all__ = [
     "PART_COLOURS",
     "TIMELINE_PARTS",
+    "batch_curve",
     "bulk_throughput",
     "bulk_throughput_line",
     "comparison",
@@ -51,6 +53,7 @@ __all__ = [
     "heat_map",
     "histogram_bars",
     "latency",
+    "latency_by_throughput",
     "latency_distribution",
     "latency_points",
     "load_over_time",
@@ -65,6 +68,7 @@ __all__ = [
     "roofline",
     "run_note",
     "run_timeline",
+    "running_dot",
     "speed_up",
     "throughput_lines",
     "throughput_over_time",

@@ -180,6 +180,16 @@ class DashboardPage:
         """The drawn figure with this in its title."""
         return self.page.locator(f'.nbkit-figure[aria-label*="{title}"]').last
 
+    def dots(self, title: str) -> Locator:
+        """The points that this figure draws: the runs so far, in the order of their kinds, then the one under way."""
+        return self.figure(title).locator(".scatterlayer .point")
+
+    def fits_on_screen(self, *parts: Locator) -> None:
+        """Scroll to the top of the dashboard and see that all of these are on the screen with it."""
+        self.page.locator(".nbkit").last.evaluate("element => element.scrollIntoView({block: 'start'})")
+        for part in parts:
+            expect(part).to_be_in_viewport(ratio=1)
+
     def lines(self, title: str) -> Locator:
         """The lines that this figure draws."""
         return self.figure(title).locator(".scatterlayer .js-line")

@@ -109,6 +109,52 @@ def test_an_engine_in_which_sequences_join_finds_its_batch_size_by_itself(open_w
     expect(page.get_by_text(re.compile("^compiled, batch size 10, 2 workers: 20 prompts in")).first).to_be_visible()
 
 
+def test_slider_and_curve_are_on_one_screen_and_each_move_leaves_a_dot(open_with):
+    notebook = open_with(
+        "dashboards.Explore(workers, model='tiny-random', engine='batched', batch_size=1)", width=1280, height=800
+    )
+    page = notebook.page
+    ready(notebook)
+    expect(page.get_by_text("Every run becomes a dot here")).to_be_visible()
+    expect(page.locator(".nbkit-figure:visible")).to_have_count(0)
+
+    # Folds open from the keyboard.
+    page.get_by_role("button", name="Live").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("dtype", exact=True)).to_be_visible()
+    page.keyboard.press("Space")
+    expect(page.get_by_label("dtype", exact=True)).to_be_hidden()
+
+    notebook.button("Live").click()
+    expect(notebook.runs).to_have_count(1, timeout=RUN_TIMEOUT_MS)
+    sizes = (2, 5, 10)
+    for count, size in enumerate(sizes, 2):
+        notebook.set_slider("batch size", size)
+        expect(notebook.runs).to_have_count(count, timeout=RUN_TIMEOUT_MS)
+    curve = "times batch size 1"
+    expect(notebook.dots(curve)).to_have_count(1 + len(sizes))
+    expect(notebook.figure("Batch size 10: ")).to_be_visible()
+    notebook.fits_on_screen(
+        notebook.slider("batch size"), notebook.button("Run"), notebook.button("Live"), notebook.figure(curve)
+    )
+    assert notebook.width_needed() <= 1, "nothing is cut off at 1280 pixels"
+
+    # A click on a dot shows its run, and says which; so does its row.
+    expect(page.get_by_text("Below: 4: batched 10, 2w.")).to_be_visible()
+    notebook.dots(curve).nth(1).click(force=True)
+    expect(page.get_by_text("Below: 2: batched 2, 2w.")).to_be_visible()
+    expect(page.locator(".nbkit-live").get_by_text("10 of 10 prompts")).to_have_count(2)
+    page.get_by_title("Show this run in the figures above").last.click()
+    expect(page.get_by_text("Below: 1: batched 1, 2w.")).to_be_visible()
+
+    # A run that is deleted has no dot.
+    page.get_by_title("Delete this run").first.click()
+    expect(notebook.dots("Batch size 5: ")).to_have_count(len(sizes))
+    page.get_by_role("button", name="ITL").click()
+    expect(notebook.dots(" ms ITL")).not_to_have_count(0)
+
+
 def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_with):
     notebook = open_with(LONG)
     page = notebook.page
@@ -127,7 +173,7 @@ def test_stop_markup_and_bad_input_leave_the_dashboard_ready(open_with):
     # Markup, emoji and right-to-left letters are text, in the output table as everywhere.
     notebook.set_slider("new tokens", 4)
     page.get_by_text(re.compile("^Prompts: ")).click()
-    page.get_by_role("button", name="pasted text").click()
+    page.get_by_role("button", name="pasted text", exact=True).click()
     own = page.get_by_placeholder("Prompts of your own, one a line.")
     own.fill(MARKUP)
     own.blur()

@@ -54,6 +54,14 @@ def test_the_web_page_has_the_dashboard_and_no_code_and_leaves_nothing_behind(vo
     assert app.width_needed() <= 1
     screenshot(page, "app")
 
+    # On a small screen, too, the slider is seen with what it does.
+    page.set_viewport_size({"width": 900, "height": 700})
+    curve = app.figure("Batch size 10: ")
+    expect(curve).to_be_visible()
+    expect(curve).to_have_css("width", re.compile(r"^[45]\d\d"))
+    app.fits_on_screen(app.slider("batch size"), app.button("Run"), curve)
+    assert app.width_needed() <= 1
+
     assert len(voila.ranks()) == 2
     page.close()
     deadline = time.monotonic() + 60

@@ -11,6 +11,15 @@ import ipywidgets
 
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 
+FOLDED = ("caret-right", "caret-down")
+"""The picture on a fold's button: closed, open."""
+
+
+def unfold(of: Any) -> None:
+    """Open every fold."""
+    while closed := pictured(of, FOLDED[0]):
+        closed[0].value = True
+
 
 def control(of: Any, label: str) -> Any:
     """The one control with this label."""
@@ -38,6 +47,7 @@ def words(of: Any) -> str:
     """All text that is shown, without its markup, and the titles of what is folded."""
     texts = [each.value for each in _all(of) if isinstance(each, (ipywidgets.HTML, ipywidgets.Label))]
     titles = [title for each in _all(of) for title in getattr(each, "titles", ())]
+    titles += [each.description for each in _all(of) if getattr(each, "icon", "") in FOLDED]
     without_links = re.sub(r"</?a\b[^>]*>", "", "\n".join([*texts, *titles]))
     return html.unescape(re.sub("<[^>]*>", " ", without_links))
 

@@ -404,7 +404,7 @@ def rated(*tokens_per_s: float):
     """Runs of so many tokens per second."""
     run = example_run()
 
-    def lasting(seconds: float) -> Run:
+    def lasting(seconds):
         told = (run.batches, run.ranks)
         batches, ranks = ([dataclasses.replace(each, begin_s=0.0, end_s=seconds) for each in all_] for all_ in told)
         return dataclasses.replace(run, batches=batches, ranks=ranks)

@@ -11,15 +11,17 @@ import pytest
 from example_runs import run
 from hypothesis import given
 from hypothesis import strategies as st
-from shown_widgets import choose, control, figure, pictured, press, words
+from shown_widgets import choose, control, figure, figure_titles, pictured, press, unfold, words
 
 from nbkit import figures
 from nbkit.app.dashboards.explore.controls import Controls
+from nbkit.app.dashboards.explore.curve_panel import CurvePanel
 from nbkit.app.dashboards.explore.live_view import LiveView
 from nbkit.app.dashboards.explore.prompts_panel import PromptsPanel
 from nbkit.app.dashboards.explore.run_files import RunFiles
 from nbkit.app.dashboards.explore.run_history import RunHistory
 from nbkit.app.dashboards.explore.run_list import MOST_CHOSEN, MOST_UNPINNED, RunList
+from nbkit.app.dashboards.parts.fold import Fold
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import Panel, in_words
 from nbkit.app.dashboards.parts.setting_control import stop_strings, stop_text
@@ -27,6 +29,8 @@ from nbkit.app.dashboards.parts.widget_tree import close_tree
 from nbkit.app.dashboards.parts.workers_control import slider
 from nbkit.errors import InputError
 from nbkit.files import machine
+from nbkit.inference.generation import Progress, ShareBegun
+from nbkit.inference.progress import RunProgress
 from nbkit.prompts import first_lines
 from nbkit.records import OutOfMemory, OutputTimes
 from nbkit.records.engine_spec import ENGINES
@@ -134,8 +138,8 @@ def test_every_control_says_what_it_is():
 def test_controls_are_made_from_what_there_is_to_know_of_the_fields():
     controls = controls_of(Settings())
     assert [field.control.description for field in controls.fields] == [
-        *("engine", "batch size", "new tokens", "model", "dtype", "split", "order"),
-        *("temperature", "top-p", "top-k", "seed", "quantization", "token budget"),
+        *("engine", "batch size", "new tokens", "model"),
+        *("dtype", "split", "order", "temperature", "top-p", "top-k", "seed", "quantization", "token budget"),
         *("special tokens", "pad to", "ignore end", "tokenise first", "warm up", "stop"),
     ]
     for name, info in FIELDS.items():
@@ -196,11 +200,22 @@ def test_engines_that_are_not_installed_are_offered_and_say_how_to_get_them(monk
 
 
 def test_the_fold_is_closed_and_its_title_names_what_is_not_as_usual():
-    _, fold = controls_of(Settings()).widget.children
-    assert (fold.selected_index, fold.titles) == (None, ("More",))
+    fold = controls_of(Settings()).more.fold
+    assert (fold.is_open, fold.title) == (False, "More")
     controls = controls_of(Settings(stop=("a",)))
     controls.control("temperature").widget.value = 0.7
-    assert "More: temperature, stop" in words(controls)
+    assert words(controls.more) == "More: temperature, stop"
+
+
+def test_a_fold_is_a_button_that_hides_its_content_and_shows_it_again():
+    fold = Fold([ipywidgets.Label("inside")], "title", "What it is")
+    [button] = pictured(fold, "caret-right")
+    assert (words(fold), button.tooltip) == ("title", "title. What it is")
+    button.value = True
+    assert "inside" in words(fold) and fold.is_open
+    assert pictured(fold, "caret-down") == [button]
+    fold.is_open = False
+    assert "inside" not in words(fold)
 
 
 def test_stop_strings_are_typed_one_a_line():
@@ -269,6 +284,82 @@ def test_a_run_on_some_ranks_is_shown_under_their_numbers():
     assert re.findall(r"rank \d", words(view))[:2] == ["rank 2", "rank 3"]
     assert "6 of 6 prompts" in words(view)
     assert sum(len(trace["x"]) for trace in figure(view, "Latency of each batch").arrays) == 2 * len(batches)
+
+
+def test_a_run_is_shown_again_from_its_records_alone():
+    view = LiveView()
+    first, second = run(prompts=10, batch_size=3), run(prompts=4, world_size=1)
+    view.begin(range(1), second.settings)
+    view.finish(second)
+    view.show_again(first)
+    assert "6 of 6 prompts" in words(view) and "output 9" in words(view)
+    lines = figure(view, "tokens/s overall").shown
+    assert [line["name"] for line in lines] == ["all ranks", "rank 0", "rank 1"]
+    assert all(line["x"] for line in lines)
+
+
+def dots(panel: CurvePanel) -> list[list[float]]:
+    """Batch sizes of the dots, a list a kind of run."""
+    return [trace["x"] for trace in figure(panel, "atch size").shown if trace.get("customdata")]
+
+
+def test_the_curve_has_a_dot_a_run_and_a_sentence_before_there_is_any():
+    panel = CurvePanel(lambda run: None)
+    assert "Every run becomes a dot here" in words(panel)
+    assert figure_titles(panel) == []
+    three, five, other = run(batch_size=3), run(batch_size=5), run(batch_size=5, world_size=1)
+    panel.show([three, five, other], other)
+    assert "Every run becomes" not in words(panel)
+    assert dots(panel) == [[3, 5], [5]]
+    panel.show([three, other], other)
+    assert dots(panel) == [[3], [5]]
+    panel.show([], None)
+    assert figure_titles(panel) == []
+
+
+def test_the_run_under_way_is_a_dot_that_moves_and_goes():
+    panel = CurvePanel(lambda run: None)
+    progress = RunProgress(Settings(batch_size=200), 20)
+    panel.begin(progress.settings)
+    panel.show_running(progress)
+    assert figure_titles(panel) == [], "nothing is computed yet"
+    progress.take(0, ShareBegun(20, 0.0, 1.0, 200))
+    for tokens, at_s in ((200, 2.0), (800, 3.0)):
+        progress.take(0, Progress(at_s, tokens))
+        panel.show_running(progress)
+        *_, running = figure(panel, "Tokens/s by batch size").shown
+        assert (running["x"], running["y"]) == ([200], [tokens / (at_s - 1.0)])
+    panel.end()
+    assert figure_titles(panel) == []
+
+
+def test_a_click_on_a_dot_shows_that_run_and_nothing_else_does():
+    clicked = []
+    panel = CurvePanel(clicked.append)
+    runs = [run(batch_size=3), run(batch_size=5), run(batch_size=5, world_size=1)]
+    panel.show(runs, None)
+    drawn = figure(panel, "atch size")
+    for place in (1, 2, 99, "0", None):
+        drawn._handle_custom_msg({"clicked": place}, [])
+    drawn._handle_custom_msg({}, [])
+    assert [*map(id, clicked)] == [id(runs[1]), id(runs[2])]
+    choose(panel, "ITL")
+    figure(panel, "ITL")._handle_custom_msg({"clicked": 0}, [])
+    assert clicked[-1] is runs[0]
+
+
+def test_a_row_of_the_list_shows_its_run_and_a_deleted_run_is_told():
+    shown, changes = [], []
+    history = RunHistory(lambda: changes.append(len(history.runs)), shown.append)
+    first = run()
+    history.add(first)
+    history.add(run())
+    pictured(history, "eye")[-1].click()
+    assert shown == [first]
+    assert history.name_of(first) == "1: batched 3, 2w"
+    delete_oldest(history)
+    assert changes == [1, 2, 1]
+    assert history.name_of(first) == ""
 
 
 def test_text_of_models_is_shown_as_text():
@@ -383,6 +474,7 @@ def test_the_prompts_panel_leaves_no_widget_of_a_hidden_source_open():
     LiveFigure(figures.comparison({}))  # the library that all figures share stays
     before = open_widgets()
     panel = PromptsPanel(None, "tiny-random", lambda: None)
+    unfold(panel)
     for source in ("pasted text", "a file", "synthetic"):
         choose(panel, source)
     panel.close()
@@ -395,6 +487,7 @@ def test_prompts_come_from_the_chosen_source(tmp_path, monkeypatch):
     (tmp_path / "mine.csv").write_text("id,prompt\n1,one\n2,two\n")
     changes = []
     panel = PromptsPanel(["a", "b"], "tiny-random", lambda: changes.append(panel.prompts()))
+    unfold(panel)
     assert panel.prompts() == ["a", "b"]
     choose(panel, "first lines")
     assert changes[-1] == first_lines(20)
@@ -420,6 +513,7 @@ def test_the_prompts_panel_guesses_no_column_and_forgets_what_another_file_held(
     (tmp_path / "several.csv").write_text("source;question;answer\nweb;What?;That\n")
     (tmp_path / "chats.jsonl").write_text('{"id": "a", "messages": [{"role": "user", "content": "Hi"}]}\n')
     panel = PromptsPanel(None, "tiny-random", lambda: None)
+    unfold(panel)
     choose(panel, "a file")
     read_file(panel, "plain.txt")
     assert panel.prompts() == ["one"]

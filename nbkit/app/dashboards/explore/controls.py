@@ -15,14 +15,23 @@ from nbkit.app.doctor import how_to_get_engine
 from nbkit.records.engine_spec import ENGINES
 from nbkit.records.settings import FIELDS, Settings
 
-FIRST = ("engine", "batch_size", "max_new_tokens", "model", "dtype", "split", "order")
-"""What is seen at first, in this order; the number of workers comes after the engine."""
+FIRST = ("engine", "batch_size", "max_new_tokens", "model")
+"""What is seen at first, in this order; the number of workers comes after the batch size."""
 
 
 class Controls:
     """Widgets that become ``Settings``; ``on_change`` is called when one has a new value.
 
     ``first`` are the fields that are seen at first, in this order; those of ``without`` are not shown.
+
+    Attributes
+    ----------
+    first : GridBox
+        The controls that are seen at first.
+    more : MoreControls
+        The others, below a fold.
+    fields : list of Field
+        Every control but the workers' with its line.
     """
 
     def __init__(
@@ -39,12 +48,11 @@ class Controls:
         }
         more = [name for name in FIELDS if name not in (*first, *without)]
         fields = {name: self._field(name) for name in (*first, *more)}
-        self._more = MoreControls([fields[name] for name in more], lambda: self._values(more))
+        self.more = MoreControls([fields[name] for name in more], lambda: self._values(more))
         self.fields = list(fields.values())
-        """Every control but the workers' with its line."""
         seen = [fields[name].widget for name in first]
         how_many = Field(workers, "Processes, each on a GPU or on CPU cores.")
-        self.widget = ipywidgets.VBox([control_grid([seen[0], how_many.widget, *seen[1:]]), self._more.widget])
+        self.first = control_grid([*seen[:2], how_many.widget, *seen[2:]])
         boxes = [control.word_box for control in self._controls.values() if control.word_box]
         for widget in (*(control.widget for control in self._controls.values()), *boxes):
             widget.observe(lambda _: self._show_what_applies(), "value")
@@ -110,4 +118,4 @@ class Controls:
                 control.word_box.disabled = self._why_not(name) is not None
         for field in self.fields:
             field.show_whether_it_applies()
-        self._more.name_what_is_unusual()
+        self.more.name_what_is_unusual()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import ipywidgets
 
 from nbkit.app.dashboards.explore.controls import Controls
+from nbkit.app.dashboards.explore.curve_panel import CurvePanel
 from nbkit.app.dashboards.explore.live_view import LiveView
 from nbkit.app.dashboards.explore.prompts_panel import PromptsPanel
 from nbkit.app.dashboards.explore.run_history import RunHistory
@@ -59,7 +61,10 @@ class Explore(Dashboard):
         self._prompts = PromptsPanel(prompts, self._controls.model, self._on_change)
         self._controls.on_model(lambda: self._prompts.show_lengths_of(self._controls.model))
         self._view = LiveView()
-        self._history = RunHistory()
+        self._curve = CurvePanel(self.show)
+        self._history = RunHistory(self._show_dots, self.show)
+        self._shown: Run | None = None
+        self._caption = ipywidgets.HTML()
         self._monitor: Monitor | None = None
         self._job: Job | None = None
         self._run_button = ipywidgets.Button(description="Run", button_style="primary", icon="play", disabled=True)
@@ -70,15 +75,20 @@ class Explore(Dashboard):
         self._run_button.on_click(lambda _: self.run())
         self._stop_button.on_click(lambda _: self.stop())
         self._live.observe(lambda _: self._on_live(), "value")
-        self._status.layout.flex = "1 1 300px"
-        buttons = ipywidgets.HBox(
-            [self._run_button, self._stop_button, self._live, self._status],
-            layout={"flex_flow": "row wrap", "align_items": "center"},
+        buttons = [self._run_button, self._stop_button, self._live]
+        for button in buttons:
+            button.layout = {"flex": "1 1 60px", "width": "auto", "min_width": "0"}
+        # Slider and curve on one screen: a narrow column beside the figure, above it where there is no room.
+        column = ipywidgets.VBox(
+            [self._controls.first, ipywidgets.HBox(buttons), self._status],
+            layout={"flex": "1 1 300px", "max_width": "max(310px, 34%)"},
         )
+        column.add_class("nbkit-column")
+        curve = ipywidgets.VBox([self._curve.widget, self._caption], layout={"flex": "9 1 400px", "min_width": "0"})
         self.widget.children = (
-            self._controls.widget,
+            ipywidgets.HBox([column, curve], layout={"flex_flow": "row wrap", "grid_gap": "4px 14px"}),
+            self._controls.more.widget,
             self._prompts.widget,
-            buttons,
             self._view.widget,
             self._history.widget,
         )
@@ -107,6 +117,14 @@ class Explore(Dashboard):
     def stop(self) -> None:
         """Stop what runs or waits, as the Stop button does; finished outputs are kept."""
         self._stop("Stopping.")
+
+    def show(self, run: Run) -> None:
+        """Show one of the runs so far again, as a click on its dot does; not while another goes on."""
+        if self.is_busy:
+            self._say_shown("Another run can be shown when what goes on has ended: choose it again then.")
+            return
+        self._view.show_again(run)
+        self._show_as_shown(run)
 
     def close(self) -> None:
         """Stop what runs, remove the widgets, and end the workers if they are the dashboard's own."""
@@ -146,6 +164,9 @@ class Explore(Dashboard):
             self._generate(workers, prompts, settings)
         finally:
             self._job = None
+            self._curve.end()
+            if self._shown is None:
+                self._say_shown("Below: a run that left no output.")
             self._stop_button.disabled = True
             self._run_button.disabled = False
 
@@ -158,6 +179,9 @@ class Explore(Dashboard):
         self._job = job = workers.submit_generate(prompts, settings)
         self._stop_button.disabled = False
         self._view.begin(range(workers.world_size), settings)
+        self._shown = None
+        self._say_shown("Below: the run that goes on.")
+        self._curve.begin(settings)
         try:
             self._follow(job, RunProgress(settings, len(prompts)), prompts)
             run: Run = job.result()
@@ -179,9 +203,22 @@ class Explore(Dashboard):
             assert self._monitor is not None
             run = self._monitor.attach(run, job)
             self._view.finish(run, failure)
+            self._shown = run
             self._history.add(run, failure)
+            self._show_as_shown(run)
         else:
             self._view.show_ending(run, failure)
+
+    def _show_as_shown(self, run: Run) -> None:
+        self._shown = run
+        self._say_shown(f"Below: {self._history.name_of(run) or 'a run'}.")
+        self._show_dots()
+
+    def _show_dots(self) -> None:
+        self._curve.show(self.runs, self._shown)
+
+    def _say_shown(self, text: str) -> None:
+        self._caption.value = f"<div class='nbkit-caption' dir='auto'>{html.escape(text)}</div>"
 
     def _follow(self, job: Job, progress: RunProgress, prompts: list[str | Conversation]) -> None:
         """Take every event as it comes; redraw at the first tokens, and then a few times a second."""
@@ -204,6 +241,7 @@ class Explore(Dashboard):
         if progress.has_begun:
             assert self._monitor is not None
             self._view.show(progress, prompts, self._monitor.during(job))
+            self._curve.show_running(progress)
             self._status.say(
                 f"{progress.prompts_done} of {progress.prompts} prompts, {progress.tokens} tokens computed."
             )

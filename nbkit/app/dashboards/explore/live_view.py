@@ -21,7 +21,7 @@ from nbkit.records.latency import latency_text
 from nbkit.records.request import Conversation
 from nbkit.records.run import Run
 from nbkit.records.settings import Settings
-from nbkit.records.throughput import Throughput
+from nbkit.records.throughput import Throughput, of_run
 
 OUTPUTS_SHOWN = 50
 STREAMING_RANKS = 4
@@ -121,6 +121,13 @@ class LiveView:
         """Say in the first figure's title how the run ended; of its lines keep what was drawn while it went on."""
         title = _ending(run, failure)
         self._draw(self._throughput, lambda: self._throughput.show(self._throughput.arrays, title))
+
+    def show_again(self, run: Run) -> None:
+        """Draw a run that has ended before, from its records alone."""
+        self.begin(run.rank_numbers, run.settings)
+        lines = figures.throughput_lines(of_run(run), self._ranks)
+        self._draw(self._throughput, lambda: self._throughput.show(lines))
+        self.finish(run)
 
     def show_as_outdated(self) -> None:
         """What is shown is not what the controls ask for any more."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ipywidgets
-
 from nbkit.app.dashboards.parts.field import Field
+from nbkit.app.dashboards.parts.fold import Fold
 from nbkit.app.dashboards.parts.panel import control_grid
 from nbkit.records.setting_fields import with_spaces
 from nbkit.records.settings import Settings
@@ -26,13 +25,14 @@ class MoreControls:
 
     def __init__(self, fields: Sequence[Field], values: Callable[[], Mapping[str, Any]]) -> None:
         self._values = values
-        self.widget = ipywidgets.Accordion(
-            [control_grid([field.widget for field in fields])], titles=["More"], selected_index=None
+        self.fold = Fold(
+            [control_grid([field.widget for field in fields])], "More", "Settings that are used less often"
         )
+        self.widget = self.fold.widget
         self.name_what_is_unusual()
 
     def name_what_is_unusual(self) -> None:
         """Name in the title what is not as usual."""
         usual = Settings()
         unusual = [with_spaces(name) for name, value in self._values().items() if value != getattr(usual, name)]
-        self.widget.titles = [f"More: {', '.join(unusual)}" if unusual else "More"]
+        self.fold.title = f"More: {', '.join(unusual)}" if unusual else "More"

@@ -10,6 +10,7 @@ from pathlib import Path
 import ipywidgets
 
 from nbkit.app.dashboards.parts.background import Background
+from nbkit.app.dashboards.parts.fold import Fold
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import TWO_COLUMNS, Panel
 from nbkit.app.dashboards.parts.served import check_may_read
@@ -42,7 +43,7 @@ class PromptsPanel:
         self._source = ipywidgets.ToggleButtons(
             options=[*(() if are_lines else (GIVEN,)), FIRST_LINES, PASTED, FILE, SYNTHETIC],
             value=FIRST_LINES if not self._given else PASTED if are_lines else GIVEN,
-            style={"button_width": "86px"},
+            style={"button_width": "92px"},
         )
         self._count = slider("prompts", 20, MOST_PROMPTS)
         self._text = ipywidgets.Textarea(
@@ -76,7 +77,8 @@ class PromptsPanel:
         content = ipywidgets.GridBox(
             [left, self._panel], layout={"grid_template_columns": TWO_COLUMNS, "grid_gap": "8px", "width": "100%"}
         )
-        self.widget = ipywidgets.Accordion([content], titles=["Prompts"], selected_index=None)
+        self.fold = Fold([content], "Prompts", "Where prompts come from, how many, how long")
+        self.widget = self.fold.widget
         self._counting = Background(self._said.say_error)
         asking = (self._count, self._text, self._synthetic_count, self._mean_words, self._distribution)
         for control in asking:
@@ -151,7 +153,7 @@ class PromptsPanel:
 
     def _say(self, text: str, title: str) -> None:
         self._said.say(text)
-        self.widget.titles = [title]
+        self.fold.title = title
 
 
 class _FileSource:

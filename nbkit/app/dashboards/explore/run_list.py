@@ -28,19 +28,27 @@ class Entry:
 
 
 class RunList:
-    """A row a run, the newest on top. Of the runs that are not pinned, the newest ``MOST_UNPINNED`` are kept."""
+    """A row a run, the newest on top. Of the runs that are not pinned, the newest ``MOST_UNPINNED`` are kept.
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    ``on_change`` is called when other runs are kept or chosen, ``on_show`` with a run that is to be shown.
+    """
+
+    def __init__(self, on_change: Callable[[], None], on_show: Callable[[Run], None] = lambda run: None) -> None:
         self._on_change = on_change
+        self._on_show = on_show
         self._entries: list[Entry] = []
         self._made = 0
-        self.widget = ipywidgets.VBox(layout={"max_height": "260px", "overflow": "hidden auto"})
+        self.widget = ipywidgets.VBox()
         self.widget.add_class("nbkit-runs")
 
     @property
     def runs(self) -> list[Run]:
         """All runs that are kept, the oldest first."""
         return [entry.run for entry in self._entries]
+
+    def name_of(self, run: Run) -> str:
+        """What the run is called; nothing, if it is not kept."""
+        return next((entry.name.value.strip() for entry in self._entries if entry.run is run), "")
 
     @property
     def chosen(self) -> dict[str, Run]:
@@ -82,11 +90,15 @@ class RunList:
         text = ipywidgets.Text(name, continuous_update=False, tooltip="Name", layout={"width": "210px"})
         words = f"failed: {failure} {headline_with_note(run)}" if failure else headline_with_note(run)
         line = ipywidgets.Label(words, layout={"flex": "1 1 200px", "min_width": "0"})
+        show = ipywidgets.Button(icon="eye", tooltip="Show this run in the figures above", layout={"width": "36px"})
         delete = ipywidgets.Button(icon="trash", tooltip="Delete this run", layout={"width": "36px"})
-        row = ipywidgets.HBox([chosen, pinned, text, line, delete], layout={"align_items": "center", "width": "100%"})
+        row = ipywidgets.HBox(
+            [chosen, pinned, text, line, show, delete], layout={"align_items": "center", "width": "100%"}
+        )
         entry = Entry(run, row, chosen, pinned, text)
         for control in (chosen, pinned, text):
             control.observe(self._changed, "value")
+        show.on_click(lambda _: self._on_show(run))
         delete.on_click(lambda _: self._delete(entry))
         return entry
 

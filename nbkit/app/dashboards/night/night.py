@@ -18,6 +18,7 @@ from nbkit.app.dashboards.parts.background import Background
 from nbkit.app.dashboards.parts.dashboard import Dashboard
 from nbkit.app.dashboards.parts.download import download_link
 from nbkit.app.dashboards.parts.field import Field, dropdown
+from nbkit.app.dashboards.parts.fold import Fold
 from nbkit.app.dashboards.parts.kernel_interrupt import stop_at_interrupt
 from nbkit.app.dashboards.parts.panel import control_grid
 from nbkit.app.dashboards.parts.served import RESULTS, check_may_read, check_may_replace, check_may_write
@@ -107,22 +108,15 @@ class Night(Dashboard):
             layout={"flex_flow": "row wrap", "align_items": "center"},
         )
         self._exports.layout.display = "none"
-        self._asking = ipywidgets.VBox(
-            [control_grid([self._prompts.widget, on_error.widget]), self._controls.widget], layout={"min_width": "0"}
-        )
-        # A button, and no accordion: those cannot be opened from the keyboard.
-        self._fold = ipywidgets.ToggleButton(
-            True,
-            description=ASKED,
-            icon="caret-down",
-            tooltip="Show or hide what is asked for",
-            layout={"width": "auto", "max_width": "98%"},
-        )
-        self._fold.observe(lambda _: self._on_fold(), "value")
+        asking = [
+            control_grid([self._prompts.widget, on_error.widget]),
+            self._controls.first,
+            self._controls.more.widget,
+        ]
+        self._fold = Fold(asking, ASKED, "Show or hide what is asked for", is_open=True)
         bar = [self._start_button, self._stop_button, self._folder, self._exports]
         self.widget.children = (
-            self._fold,
-            self._asking,
+            self._fold.widget,
             ipywidgets.HBox(bar, layout={"flex_flow": "row wrap", "align_items": "center"}),
             self._state,
             self._status,
@@ -214,7 +208,7 @@ class Night(Dashboard):
             self._runs_here = True
             source, folder, settings = self._prompts.source(), check_may_write(self._folder_named()), self.settings
             check_name(settings.model)
-            self._fold.value = False
+            self._fold.is_open = False
             self._status.say("")
             self._stop_button.disabled = False
             workers = self._workers.get_resized()
@@ -270,10 +264,6 @@ class Night(Dashboard):
             raise InputError(f"name the folder: for example {RESULTS}/night.")
         return named
 
-    def _on_fold(self) -> None:
-        self._asking.layout.display = None if self._fold.value else "none"
-        self._fold.icon = "caret-down" if self._fold.value else "caret-right"
-
     def _on_folder(self) -> None:
         self._show_what_was_asked()
         self._looking.request(self._look)
@@ -283,7 +273,7 @@ class Night(Dashboard):
         try:
             bulk = self.bulk
             if bulk is not None:
-                self._fold.value = False
+                self._fold.is_open = False
                 self._controls.show(bulk.settings)
                 self._prompts.show(bulk.source)
         except (NbkitError, OSError) as error:
@@ -317,7 +307,7 @@ class Night(Dashboard):
     def _name_what_is_asked(self) -> None:
         """On the button of the fold, for when it is closed."""
         asked = {name: self._controls.control(name).value for name in FIRST}
-        self._fold.description = (
+        self._fold.title = (
             f"{ASKED}: {self._prompts.named}; {asked['engine']}, batch size {asked['batch_size']}, "
             f"{asked['max_new_tokens']:,} new tokens, {asked['model']}"
         )

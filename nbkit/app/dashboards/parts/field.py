@@ -35,8 +35,9 @@ class Field:
         self.control = control
         self._explanation = explanation
         self._why_not = why_not
-        self._line = ipywidgets.HTML(layout={"margin": "-2px 0 2px 108px"})
+        self._line = ipywidgets.HTML()
         self._line.add_class("nbkit-note")
+        self._line.add_class("nbkit-line")
         row = control
         if beside is not None:
             control.layout.flex = "1 1 auto"

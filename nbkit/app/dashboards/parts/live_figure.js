@@ -75,6 +75,7 @@ function render({ model, el }) {
 
   let isWaiting = false;
   let isGone = false;
+  let isListening = false;
   let restUntil = 0;
 
   // In the place of empty axes; as high as the figure once it was drawn, so that the page does not jump.
@@ -95,7 +96,10 @@ function render({ model, el }) {
       const options = { responsive: false, displaylogo: false, displayModeBar: false };
       const traces = tracesFor(model);
       showEmpty(model.get("is_empty"));
-      if (!drawing.hidden) await plotly.react(drawing, traces, layoutFor(el, model), options);
+      if (!drawing.hidden) {
+        await plotly.react(drawing, traces, layoutFor(el, model), options);
+        listen();
+      }
       problem.hidden = true;
       el.setAttribute("aria-label", model.get("title"));
       el.dataset.drawn = model.get("version");
@@ -106,6 +110,16 @@ function render({ model, el }) {
     }
     const ended = performance.now();
     restUntil = ended + REST * (ended - began);
+  }
+
+  // Plotly makes a drawing's events when it draws it first.
+  function listen() {
+    if (isListening) return;
+    isListening = true;
+    drawing.on("plotly_click", (event) => {
+      const clicked = event.points[0]?.customdata;
+      if (Number.isInteger(clicked)) model.send({ clicked });
+    });
   }
 
   // However many changes arrive, one redraw a frame; none while the page is hidden. After a

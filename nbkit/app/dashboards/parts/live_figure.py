@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,15 @@ class LiveFigure(anywidget.AnyWidget):
             self.is_empty = not _shows_anything(self.shown)
             self.title = title
             self.version += 1
+
+    def on_click(self, act: Callable[[int], None]) -> None:
+        """Call ``act`` with the ``customdata`` of a point that is clicked, if it has any."""
+
+        def take(_: object, content: dict[str, Any], __: object) -> None:
+            if isinstance(clicked := content.get("clicked"), int):
+                act(clicked)
+
+        self.on_msg(take)
 
     @property
     def shown(self) -> list[dict[str, Any]]:
