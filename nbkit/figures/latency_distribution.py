@@ -11,12 +11,6 @@ from nbkit.records.latency import PERCENTS, Latencies, OutputTimes, latency_text
 from nbkit.records.time_histogram import TimeHistogram
 
 MOST_POINTS = 300
-NAMES = {
-    "TTFT": ("TTFT, share of outputs", "TTFT"),
-    "ITL": ("ITL, share of tokens", "ITL"),
-    "end-to-end": ("end-to-end, share of outputs", "end-to-end"),
-}
-"""Of each latency, what the legend calls its curve, and what the cursor calls its percentiles."""
 
 
 def latency_distribution(times: Sequence[OutputTimes | None]) -> go.Figure:
@@ -26,23 +20,23 @@ def latency_distribution(times: Sequence[OutputTimes | None]) -> go.Figure:
     """
     figure = go.Figure()
     shown = latency_distribution_traces(times)
-    for number, (curve, marks) in enumerate(zip(shown[::2], shown[1::2], strict=True)):
-        own, percentiles = list(NAMES.values())[number]
+    for number, name in enumerate(Latencies.of(times).by_name):
+        curve, marks = shown[2 * number : 2 * number + 2]
         colour = rank_colour(number)
         line = {"color": colour, "width": 2, "shape": "hv"}
         figure.add_scatter(
-            **curve, name=own, mode="lines", line=line, hovertemplate="%{y:.1f}% within %{text}<extra></extra>"
+            **curve, name=name, mode="lines", line=line, hovertemplate="%{y:.1f}% within %{text}<extra></extra>"
         )
         figure.add_scatter(
             **marks,
-            name=f"{percentiles}: p50, p90, p99",
+            name=f"{name}: p50, p90, p99",
             mode="markers",
             showlegend=False,
             marker={"color": colour, "size": 9},
-            hovertemplate=f"{percentiles} p%{{y}}: %{{text}}<extra></extra>",
+            hovertemplate=f"{name} p%{{y}}: %{{text}}<extra></extra>",
         )
     figure.update_xaxes(logarithmic("milliseconds", [x for trace in shown for x in trace["x"]]))
-    figure.update_yaxes(title="share, %", range=[0, 101])
+    figure.update_yaxes(title="% of outputs (ITL: of tokens)", range=[0, 101])
     figure.update_layout(showlegend=True)
     return styled(figure, latency_distribution_title(times), height=320)
 

@@ -169,10 +169,10 @@ def test_the_distribution_marks_its_percentiles_and_says_the_last():
     figure = figures.latency_distribution(timed().times)
     assert figure.layout.title.text == "p99: TTFT 10.0 s, ITL 99 ms, end-to-end 10.6 s"  # 100 within 2%
     by_name = {trace.name: trace for trace in figure.data}
-    curve, marks = by_name["TTFT, share of outputs"], by_name["TTFT: p50, p90, p99"]
+    curve, marks = by_name["TTFT"], by_name["TTFT: p50, p90, p99"]
     assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (1000, 10, 10_000, 100)
     assert (list(marks.x), list(marks.y)) == ([5000, 9000, 10_000], [50, 90, 99])
-    assert figure.layout.xaxis.title.text == "milliseconds" and figure.layout.yaxis.title.text == "share, %"
+    assert figure.layout.xaxis.title.text == "milliseconds" and figure.layout.yaxis.title.text == "% of outputs (ITL: of tokens)"
     many = [OutputTimes.of(0.0, [1.0 + i, 2.0 + i]) for i in range(5000)]
     points = figures.latency_distribution(many).data[0]
     assert len(points.x) <= 302 and points.y[-1] == 100
@@ -181,9 +181,9 @@ def test_the_distribution_marks_its_percentiles_and_says_the_last():
 def test_a_report_shows_latencies_of_runs_that_know_them(tmp_path):
     page = functools.partial(write_report, path=tmp_path / "report.html")
     known = page({"known": timed(), "old": run()}).read_text()
-    assert known.count("share of outputs") == 2 and "They count finished outputs" in known
+    assert known.count("% of outputs (ITL: of tokens)") == 1 and "They count finished outputs" in known
     unknown = page({"old": run()}).read_text()
-    assert "share of outputs" not in unknown and "They count finished outputs" not in unknown
+    assert "% of outputs (ITL: of tokens)" not in unknown and "They count finished outputs" not in unknown
 
 
 @pytest.mark.parametrize(
