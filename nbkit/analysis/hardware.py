@@ -124,8 +124,9 @@ def longest_of(lines: list[Lines], steps: Floats) -> Floats:
     edges = [np.zeros_like(steps), steps]
     for one, other in itertools.combinations(lines, 2):
         slopes = other.slope - one.slope
-        # Parallel lines never cross: any step will do for an edge.
-        crossing = np.divide(one.at_0 - other.at_0, slopes, out=np.zeros_like(steps), where=slopes != 0)
+        # Parallel lines never cross: any step will do for an edge. Nearly parallel ones cross beyond all numbers.
+        with np.errstate(over="ignore"):
+            crossing = np.divide(one.at_0 - other.at_0, slopes, out=np.zeros_like(steps), where=slopes != 0)
         edges.append(np.clip(np.floor(crossing), 0.0, steps))
     total = np.zeros_like(steps)
     for begin, end in itertools.pairwise(np.sort(np.stack(edges), axis=0)):

@@ -39,6 +39,7 @@ def shape_of(sequences, length, steps):
 line = st.tuples(st.floats(-10, 10), st.floats(-1, 1))
 
 
+@example([(0.0, 0.0), (1.0, 2.2250738585e-313)], 3)
 @given(st.lists(line, min_size=1, max_size=4), st.integers(0, 60))
 def test_every_step_takes_as_long_as_the_longest_line(drawn, steps):
     lines = [Lines(np.array([at_0]), np.array([slope])) for at_0, slope in drawn]

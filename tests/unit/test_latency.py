@@ -172,7 +172,10 @@ def test_the_distribution_marks_its_percentiles_and_says_the_last():
     curve, marks = by_name["TTFT"], by_name["TTFT: p50, p90, p99"]
     assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (1000, 10, 10_000, 100)
     assert (list(marks.x), list(marks.y)) == ([5000, 9000, 10_000], [50, 90, 99])
-    assert figure.layout.xaxis.title.text == "milliseconds" and figure.layout.yaxis.title.text == "% of outputs (ITL: of tokens)"
+    assert (
+        figure.layout.xaxis.title.text == "milliseconds"
+        and figure.layout.yaxis.title.text == "% of outputs (ITL: of tokens)"
+    )
     many = [OutputTimes.of(0.0, [1.0 + i, 2.0 + i]) for i in range(5000)]
     points = figures.latency_distribution(many).data[0]
     assert len(points.x) <= 302 and points.y[-1] == 100
