@@ -2,8 +2,9 @@
 
 They take a millisecond to make and half a megabyte, for each weight's shape. The cache of them is bounded, but half
 of what they hold is never given back. Prompts of many lengths, of which any number of rows may be read at once, would
-so fill the memory of a process that lives long. Rounding costs long prompts some 4% of their time, and so it is done
-only where a process does live long.
+so fill the memory of a process that lives long. Rounding makes some products larger, and so it is done only where a
+process does live long. A prefill whose rows are round from its beginning (``SlotDecoder``) needs no copy at each
+product.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ def rounding_rows() -> Iterator[None]:
         _is_on = before
 
 
-def rounded(rows: int, weight_numbers: int) -> int:
+def is_rounding() -> bool:
+    """Whether products have rounded numbers of rows now."""
+    return _is_on
+
+
+def rounded(rows: int, weight_numbers: int = SMALL + 1) -> int:
     """The next number of rows that products have; up to twice the steps each number has kernels of its own."""
     steps = STEPS_OF_SMALL if weight_numbers <= SMALL else STEPS
     step = max(1, (1 << (rows - 1).bit_length()) // (2 * steps))

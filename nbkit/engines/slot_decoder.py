@@ -18,6 +18,7 @@ from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.grouped_attention import with_grouped_attention
 from nbkit.engines.packed_linear import can_pack, packed_bytes, packed_copy
 from nbkit.engines.quantized_linear import quantized_copy
+from nbkit.engines.rounded_rows import is_rounding, rounded
 from nbkit.engines.slot_cache import SlotCache
 from nbkit.engines.warm_up import shapes_cost
 from nbkit.files.machine import speaks_for_all
@@ -79,14 +80,17 @@ class SlotDecoder:
         """How many of prompts of these lengths, the longest first, are read at once: at least 1."""
         most = max(1, PREFILL_POSITIONS // self.prefill_width(lengths[0]))
         if self.captures:
-            most = 1 << (most.bit_length() - 1)
-        return min(len(lengths), most)
+            return min(len(lengths), _power_of_two(most))
+        # Of a round width, with which the product of both is round.
+        return _power_of_two(min(len(lengths), most)) if is_rounding() else min(len(lengths), most)
 
     def prefill_width(self, length: int) -> int:
         """Positions in which prompts are read of which the longest has so many tokens."""
         # A prompt of one token, too, has a position written, over which that token goes: the cache is there then.
         width = max(1, length - 1)
-        return _width_bucket(width) if self.captures else width
+        if self.captures:
+            return _width_bucket(width)
+        return rounded(width) if is_rounding() else width
 
     def prefill_rows(self, count: int) -> int:
         """Rows in which so many prompts are read."""
@@ -221,6 +225,11 @@ def _prepared_name(quantization: str) -> str:
 
 def _name(quantization: str) -> str:
     return f"slot decoder, {quantization}"
+
+
+def _power_of_two(count: int) -> int:
+    """The largest that is not above ``count``, which is at least 1."""
+    return 1 << (count.bit_length() - 1)
 
 
 def _width_bucket(width: int) -> int:

@@ -9,6 +9,7 @@ from torch import nn
 from nbkit.engines.packed_linear import PackedLinear, can_pack
 from nbkit.engines.quantized_linear import Int8Linear
 from nbkit.engines.rounded_rows import SMALL, rounded, rounding_rows, with_rounded_rows
+from nbkit.engines.slot_decoder import SlotDecoder
 
 ROWS = range(1, 4097)
 
@@ -43,3 +44,23 @@ def test_rows_are_rounded_where_it_is_asked_for_only():
             pass
         assert len(with_rounded_rows(x, 1 << 20)) == 92
     assert len(with_rounded_rows(x, 1 << 20)) == 91
+
+
+def test_a_prefill_has_a_round_number_of_rows_so_that_no_product_copies(tiny, monkeypatch):
+    decoder, shapes = SlotDecoder(tiny, "none", slots=32, captures=False), []
+    read = decoder._model.base_model.forward
+
+    def forward(input_ids, **others):
+        shapes.append(tuple(input_ids.shape))
+        return read(input_ids=input_ids, **others)
+
+    monkeypatch.setattr(decoder._model.base_model, "forward", forward)
+    lengths = [131, 130, 129, 120, 118, 117, 110]
+    with torch.inference_mode(), rounding_rows():
+        decoder.make_room(lengths[0])
+        while lengths:
+            count = decoder.prefill_count(lengths)
+            decoder.prefill([[1] * length for length in lengths[:count]], first_slot=0)
+            del lengths[:count]
+    assert shapes == [(4, 132), (2, 118), (1, 110)]
+    assert all(rounded(rows * width) == rows * width for rows, width in shapes)
