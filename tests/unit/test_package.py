@@ -118,14 +118,20 @@ def test_every_direct_dependency_is_pinned():
     assert [name for name in names if name not in pins] == []
 
 
-def test_readmes_table_of_rooms_is_this_house():
-    rooms = re.findall(r"^\| `nbkit/(\w+)(?:/|\.py)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_table_of_rooms_is_this_house():
+    architecture = (ROOT / "docs/architecture.md").read_text()
+    rooms = re.findall(r"^\| `nbkit/(\w+)(?:/|\.py)` \|", architecture, re.MULTILINE)
     assert rooms == FLOORS[::-1]
 
 
 def test_modules_are_named_where_they_are():
-    """In README, the benchmarks and the notebooks; names of version 0.1 lead elsewhere and are not for new code."""
-    readers = [ROOT / "README.md", *(ROOT / "benchmarks").glob("*.*"), *(ROOT / "notebooks/text").glob("*.py")]
+    """In what people read; names of version 0.1 lead elsewhere and are not for new code."""
+    readers = [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "benchmarks").glob("*.*"),
+        *(ROOT / "notebooks/text").glob("*.py"),
+    ]
     text = "\n".join(path.read_text() for path in readers)
     modules = {
         *re.findall(r"^ *(?:from|import) (nbkit\.[\w.]+)", text, re.MULTILINE),
@@ -137,5 +143,5 @@ def test_modules_are_named_where_they_are():
 
 
 def test_the_embedded_models_version_is_the_same_everywhere():
-    for file in ("Makefile", "README.md", "environment.yml"):
+    for file in ("Makefile", "docs/start.md", "environment.yml"):
         assert SMOLLM2_REQUIREMENT in (ROOT / file).read_text(), file
