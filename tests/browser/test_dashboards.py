@@ -276,7 +276,15 @@ def test_a_cell_run_again_replaces_its_dashboard_and_a_restart_is_seen(lab, open
     assert not first & set(lab.server.ranks()), "the workers of the first dashboard are gone"
 
     page.evaluate("void window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
-    expect(page.locator(".jupyter-widgets-disconnected")).not_to_have_count(0, timeout=RUN_TIMEOUT_MS)
+    expect(page.locator(".nbkit.jupyter-widgets-disconnected")).to_have_count(1, timeout=RUN_TIMEOUT_MS)
+    said = [
+        text
+        for text in page.locator(".nbkit, .nbkit .jupyter-widgets").evaluate_all(
+            "parts => parts.map(part => getComputedStyle(part, '::before').content)"
+        )
+        if text != "none"
+    ]
+    assert said == ['"The kernel was restarted, or has ended: run this cell again."'], "no broken link on each widget"
     other_ranks(lab, of_others, 0)
 
 

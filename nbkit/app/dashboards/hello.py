@@ -37,7 +37,7 @@ class HelloDashboard(Dashboard):
             [self._workers.slider, self._button, self._status],
             layout={"flex_flow": "row wrap", "align_items": "center"},
         )
-        self.widget.children = (controls, self._panel, self._answers)
+        self._lay_out(controls, self._panel, self._answers)
         self._start_with_workers(self._get_ready)
 
     def run(self) -> None:

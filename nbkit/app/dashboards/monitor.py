@@ -43,7 +43,7 @@ class MonitorDashboard(Dashboard):
         self._panel = Panel(self._figure)
         self._now = ipywidgets.HTML()
         controls = ipywidgets.HBox([self._pause, self._status], layout={"align_items": "center"})
-        self.widget.children = (controls, self._panel, self._now)
+        self._lay_out(controls, self._panel, self._now)
         self._start_with_workers(self._begin)
 
     def run(self) -> None:

@@ -85,7 +85,7 @@ class Explore(Dashboard):
         )
         column.add_class("nbkit-column")
         curve = ipywidgets.VBox([self._curve.widget, self._caption], layout={"flex": "9 1 400px", "min_width": "0"})
-        self.widget.children = (
+        self._lay_out(
             ipywidgets.HBox([column, curve], layout={"flex_flow": "row wrap", "grid_gap": "4px 14px"}),
             self._controls.more.widget,
             self._prompts.widget,

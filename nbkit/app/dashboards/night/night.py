@@ -115,7 +115,7 @@ class Night(Dashboard):
         ]
         self._fold = Fold(asking, ASKED, "Show or hide what is asked for", is_open=True)
         bar = [self._start_button, self._stop_button, self._folder, self._exports]
-        self.widget.children = (
+        self._lay_out(
             self._fold.widget,
             ipywidgets.HBox(bar, layout={"flex_flow": "row wrap", "align_items": "center"}),
             self._state,

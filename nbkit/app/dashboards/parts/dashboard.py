@@ -9,6 +9,7 @@ import ipywidgets
 
 from nbkit.app.dashboards.parts import cells, kernel_interrupt, lost_subshells
 from nbkit.app.dashboards.parts.background import Background
+from nbkit.app.dashboards.parts.named_controls import NamedControls
 from nbkit.app.dashboards.parts.widget_tree import close_tree
 from nbkit.app.dashboards.parts.workers_control import StatusLine, WorkersControl
 from nbkit.inference.workers import Workers
@@ -54,6 +55,10 @@ class Dashboard:
         self._background.close()
         self._workers.close()
         close_tree(self.widget)
+
+    def _lay_out(self, *parts: ipywidgets.Widget) -> None:
+        """Have the widget consist of these, one below the other."""
+        self.widget.children = (*parts, NamedControls())
 
     def _press(self, button: ipywidgets.Button, act: Callable[[], None]) -> None:
         """Do in the background what a button is for, unless the button is off; ``act`` switches it on again."""

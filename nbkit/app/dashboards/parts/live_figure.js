@@ -62,6 +62,7 @@ function tracesFor(model) {
 function render({ model, el }) {
   el.classList.add("nbkit-figure");
   el.setAttribute("role", "img");
+  el.setAttribute("aria-label", model.get("title"));
   const drawing = document.createElement("div");
   const problem = document.createElement("div");
   problem.className = "nbkit-figure-problem";

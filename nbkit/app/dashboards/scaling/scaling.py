@@ -70,7 +70,7 @@ class Scaling(Dashboard):
         self._progress = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "160px"})
         self._status.layout.flex = "1 1 300px"
         bar = [self._run_button, self._stop_button, self._path, self._load_button, self._progress, self._status]
-        self.widget.children = (
+        self._lay_out(
             title("Measure"),
             self._controls.widget,
             ipywidgets.HBox(bar, layout={"flex_flow": "row wrap", "align_items": "center"}),
