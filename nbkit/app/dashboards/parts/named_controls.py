@@ -8,6 +8,6 @@ import anywidget
 
 
 class NamedControls(anywidget.AnyWidget):
-    """Nothing to be seen: it names each slider's handle and read-out by its label, and other inputs by their tooltip."""
+    """Nothing to be seen: it names sliders' handles and read-outs by their labels, other inputs by their tooltips."""
 
     _esm = Path(__file__).parent / "named_controls.js"
