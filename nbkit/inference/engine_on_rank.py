@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nbkit.engines import Engine, Request, Streamed, make_engine, sequences_that_fit
 from nbkit.inference import schedule
 from nbkit.inference.kept_model import load_model
-from nbkit.records import Fallback
+from nbkit.records import Fallback, RankRecord
 from nbkit.records.request import Conversation
 from nbkit.records.settings import Settings
 from nbkit.runtime.context import JobContext
@@ -71,8 +71,39 @@ class EngineOnRank:
         self._job = job
         self._settings = settings
         self._is_first = accelerator.is_main_process
+        self._device = str(accelerator.device)
         with_weights = not settings.engine_spec.loads_itself
         self.loaded, self.load_s = load_model(job, settings.model, settings.dtype, accelerator.device, with_weights)
+
+    def account(
+        self, *, begin_s: float, end_s: float, planning_s: float, paid_s: float, batch_size: int, **of_the_run: Any
+    ) -> RankRecord:
+        """This rank's record of a run.
+
+        Parameters
+        ----------
+        planning_s, paid_s : float
+            Seconds that went into proving and making the engine, and into the shapes that were new; the second are
+            the run's own where ``Settings.warm_up`` is False.
+        of_the_run
+            Further fields of the record.
+        """
+        is_warm, info = self._settings.warm_up, self._job.info
+        return RankRecord(
+            rank=self._job.rank,
+            world_size=info.world_size,
+            node=info.node,
+            pid=info.pid,
+            device=self._device,
+            dtype=self.loaded.dtype,
+            load_s=self.load_s,
+            begin_s=begin_s,
+            end_s=end_s,
+            batch_size=batch_size,
+            warm_up_s=planning_s + (paid_s if is_warm else 0.0),
+            cold_start_s=0.0 if is_warm else paid_s,
+            **of_the_run,
+        )
 
     def plan_for(self, requests: Sequence[Request], longest_bytes: int) -> Plan:
         """What this rank would do for such requests, the longest of which has so many bytes.

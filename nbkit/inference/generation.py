@@ -100,23 +100,16 @@ def generate_on_rank(prompts: list[str | Conversation], settings: Settings) -> R
     everyone_s = job.elapsed_s
     gathered = gather_object(outputs)
     end_s = job.elapsed_s
-    return RankRecord(
-        rank=job.rank,
-        world_size=job.info.world_size,
-        node=job.info.node,
-        pid=job.info.pid,
-        device=str(accelerator.device),
-        dtype=work.loaded.dtype,
-        load_s=work.load_s,
+    return work.account(
         begin_s=begin_s,
         end_s=end_s,
+        planning_s=planned_s - began_s,
+        paid_s=paid_s,
+        batch_size=work.engine.batch_size,
         waiting_s=everyone_s - done_s,
         gather_s=end_s - everyone_s,
         gathered_prompts=len(gathered),
         order_s=ordered_s - order_began_s,
-        batch_size=work.engine.batch_size,
-        warm_up_s=planned_s - began_s + (paid_s if settings.warm_up else 0.0),
-        cold_start_s=0.0 if settings.warm_up else paid_s,
     )
 
 

@@ -108,22 +108,15 @@ def bulk_on_rank(order: BulkOrder) -> None:
             paid_s = job.elapsed_s - agreed_s
             accelerator.wait_for_everyone()
             begin_s = job.elapsed_s if settings.warm_up else agreed_s
-            record = RankRecord(
-                rank=job.rank,
-                world_size=job.info.world_size,
-                node=job.info.node,
-                pid=job.info.pid,
-                device=str(accelerator.device),
-                dtype=work.loaded.dtype,
-                load_s=work.load_s,
+            record = work.account(
                 begin_s=begin_s,
                 end_s=begin_s,
+                planning_s=planned_s - began_s,
+                paid_s=paid_s,
+                batch_size=fitting,
                 waiting_s=0.0,
                 gather_s=0.0,
                 gathered_prompts=0,
-                batch_size=fitting,
-                warm_up_s=planned_s - began_s + (paid_s if settings.warm_up else 0.0),
-                cold_start_s=0.0 if settings.warm_up else paid_s,
             )
             at_work = _RankAtWork(job, work, settings, record, fallback, spool, folder, order)
             # Its part is there now.
