@@ -6,7 +6,7 @@ sequence joins whenever another has ended, and each is a sequence pool (``in_fli
 
 from nbkit.engines.batch_size import sequences_that_fit
 from nbkit.engines.catalog import make_engine
-from nbkit.engines.protocol import BatchDone, Engine, Streamed, Watch
+from nbkit.engines.protocol import BatchDone, Engine, Streamed, UnderWay, Watch
 from nbkit.records.request import Request
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Engine",
     "Request",
     "Streamed",
+    "UnderWay",
     "Watch",
     "make_engine",
     "sequences_that_fit",

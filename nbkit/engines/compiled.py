@@ -91,6 +91,10 @@ class CompiledPool:
     def new_tokens(self) -> int:
         return sum(len(sequence.tokens) for sequence in self._active)
 
+    @property
+    def cache_positions(self) -> int:
+        return 0 if self._kept is None else self._kept.slots * self._kept.positions
+
     def add(self, index: int, tokens: list[int]) -> None:
         self._joining.append((index, tokens))
 
@@ -159,8 +163,8 @@ class CompiledPool:
     def step(self) -> Step:
         """Fill slots with prompts that wait to join, else decode one token for each sequence."""
         if self._joining and self._ahead is None:
-            self._prefill()
-            return Step([], [], is_prefill=True)
+            read, width = self._prefill()
+            return Step([], [], is_prefill=True, read=read, width=width)
         return self._decode()
 
     @property
@@ -169,8 +173,11 @@ class CompiledPool:
             self._kept = kept_decoder(self._loaded, self._settings.quantization, self.capacity)
         return self._kept
 
-    def _prefill(self) -> None:
-        """Write the prompts, but for their last tokens, into free slots; those go into the first decode step."""
+    def _prefill(self) -> tuple[list[int], int]:
+        """Write the prompts, but for their last tokens, into free slots; those go into the first decode step.
+
+        Their indices, and the positions that were read for each.
+        """
         self._joining.sort(key=lambda waiting: -len(waiting[1]))
         lengths = [len(tokens) for _, tokens in self._joining]
         like = LIKE_LENGTH_IN_SHAPES if self._decoder.captures else LIKE_LENGTH
@@ -181,6 +188,7 @@ class CompiledPool:
         self._decoder.prefill([tokens for _, tokens in joining], first_slot=len(self._active))
         self._active += [_SlotSequence(index, tokens, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
         del self._joining[: len(joining)]
+        return [index for index, _ in joining], self._decoder.prefill_width(lengths[0])
 
     def _decode(self) -> Step:
         launched = self._ahead or self._launch_from_host()

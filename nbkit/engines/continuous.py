@@ -101,6 +101,10 @@ class ContinuousPool:
     def under_way(self, most: int) -> list[tuple[int, list[int]]]:
         return [(sequence.index, sequence.tokens) for sequence in islice(self._sequences.values(), most)]
 
+    @property
+    def cache_positions(self) -> int:
+        return 0 if self._batching is None else self._batching.sequences * self._batching.positions
+
     def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
         return []
 

@@ -14,15 +14,16 @@ from typing import Protocol
 
 from nbkit.engines.memory import PeakMemory, free_memory, is_out_of_memory
 from nbkit.engines.prompt_check import encoded
-from nbkit.engines.protocol import BatchDone, Streamed, Watch
+from nbkit.engines.protocol import BatchDone, Streamed, UnderWay, Watch
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
-from nbkit.engines.timed_generate import STREAMED_SEQUENCES, STREAMED_TOKENS
+from nbkit.engines.timed_generate import SHOWN_SEQUENCES, STREAMED_SEQUENCES, STREAMED_TOKENS
 from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
 from nbkit.errors import PromptError
 from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output, OutputTimes
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
+from nbkit.records.step_times import MOST_STEPS, StepTimes
 
 FIRST_STEPS = 4
 """Of a warm-up: a prefill or two, a first token and one that reads what was written with it."""
@@ -47,7 +48,8 @@ class Step:
     ``new_tokens`` has, for each new token, its prompt's index: of several tokens of one sequence, several times.
     ``is_prefill`` tells a step that worked on prompts from one that only decoded.
     ``compile_s`` seconds of it went into compiling or capturing. ``discarded`` tokens were
-    computed for sequences that had ended.
+    computed for sequences that had ended. ``read`` are the indices of the prompts that the step read, each but
+    for its last token and in ``width`` positions; none where a pool does not tell.
     """
 
     finished: list[Finished]
@@ -55,6 +57,8 @@ class Step:
     is_prefill: bool = False
     compile_s: float = 0.0
     discarded: int = 0
+    read: Sequence[int] = ()
+    width: int = 0
 
 
 class SequencePool(Protocol):
@@ -82,6 +86,11 @@ class SequencePool(Protocol):
     @property
     def new_tokens(self) -> int:
         """New tokens so far of all sequences under way."""
+        ...
+
+    @property
+    def cache_positions(self) -> int:
+        """Positions for which its KV cache has memory now; 0 if that is not known, or taken as it is needed."""
         ...
 
     def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
@@ -147,7 +156,7 @@ class InFlightEngine:
                     if problem is not None:
                         yield problem
                     continue
-                watch.report(self._pool.new_tokens + window.new_tokens, self._streamed)
+                watch.report(self._pool.new_tokens + window.new_tokens, self._streamed, scheduler.under_way)
                 if window.finished and (window.is_long(watch) or scheduler.is_empty or watch.cancelled):
                     yield self._done(window, watch)
                     window = self._new_window(watch)
@@ -195,6 +204,7 @@ class InFlightEngine:
             decode_steps=window.decode_steps,
             first_token_s=window.first_token_s,
             after_first_s=window.after_first_s,
+            step_times=window.step_times(self._pool.cache_positions),
         )
         return BatchDone(record, outputs)
 
@@ -207,6 +217,8 @@ class _TakenRequest:
     tokens: list[int]
     taken_s: float
     tokens_s: list[float] = field(default_factory=list)
+    read_s: tuple[float, float, int] | None = None
+    """Of the step that read its prompt: when it began, when it ended, and the positions beyond the prompt."""
 
 
 @dataclass
@@ -226,6 +238,15 @@ class _Window:
     decode_steps: int = 0
     first_token_s: float = 0.0
     after_first_s: float = 0.0
+    steps_s: list[float] = field(default_factory=list)
+    keeps_steps: bool = True
+
+    def step_times(self, cache_positions: int) -> StepTimes | None:
+        """When its steps gave tokens, and when the prompts that ended in it were read."""
+        if not self.keeps_steps:
+            return None
+        reads = [None if own.read_s is None else (own.taken_s, *own.read_s) for own in self.taken]
+        return StepTimes.of_window(self.begin_s, self.steps_s, reads, cache_positions)
 
     def is_long(self, watch: Watch) -> bool:
         """Whether it is time to hand on what has finished."""
@@ -251,6 +272,7 @@ class _Scheduler:
         self._waiting: deque[_TakenRequest] = deque()
         self._in_pool: dict[int, _TakenRequest] = {}
         self._positions = 0
+        self._steps_left = MOST_STEPS
         self.begins_anew = False
         """Whether the last step did not fit into memory, so that what was under way begins anew."""
 
@@ -292,8 +314,7 @@ class _Scheduler:
         else:
             window.decode_s += seconds
             window.decode_steps += 1
-        for index in step.new_tokens:
-            self._in_pool[index].tokens_s.append(now_s)
+        self._note_times(step, window, began_s, now_s)
         for finished in step.finished:
             own = self._in_pool.pop(finished.index)
             self._positions -= self._positions_of(own)
@@ -303,6 +324,23 @@ class _Scheduler:
             window.first_token_s += own.tokens_s[0] - own.taken_s
             window.after_first_s += now_s - own.tokens_s[0]
         return None
+
+    def _note_times(self, step: Step, window: _Window, began_s: float, now_s: float) -> None:
+        for index in step.new_tokens:
+            self._in_pool[index].tokens_s.append(now_s)
+        for index in step.read:
+            own = self._in_pool[index]
+            own.read_s = began_s, now_s, max(0, step.width - len(own.tokens) + 1)
+        if step.new_tokens:
+            self._steps_left -= 1
+            window.keeps_steps = window.keeps_steps and self._steps_left >= 0
+            if window.keeps_steps:
+                window.steps_s.append(now_s)
+
+    def under_way(self) -> list[UnderWay]:
+        """How far some sequences are, the first ones."""
+        shown = list(self._in_pool.values())[:SHOWN_SEQUENCES]
+        return [UnderWay(own.request.index, len(own.tokens), 0, len(own.tokens_s)) for own in shown]
 
     def _begin_anew(self, error: Exception) -> OutOfMemory | None:
         """Begin what was under way anew, with half as many at a time unless other memory was given up for it.
@@ -326,6 +364,7 @@ class _Scheduler:
             ) from None
         for sequence in self._in_pool.values():
             sequence.tokens_s.clear()
+            sequence.read_s = None
         self._waiting.extendleft(reversed(self._in_pool.values()))
         self._in_pool.clear()
         self._positions = 0

@@ -99,6 +99,11 @@ class OpenVinoPool:
         """Up to ``most`` sequences with their new tokens so far, the oldest first."""
         return [(index, list(self._new[index])) for index in list(self._new)[:most]]
 
+    @property
+    def cache_positions(self) -> int:
+        """0: It grows with the sequences that are there."""
+        return 0
+
     def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
         """Nothing beside its first steps: its library has warmed up when it was started."""
         return []

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from nbkit.engines.model_state import COUNTED_WITH_PADDING, ModelState
-from nbkit.engines.protocol import Engine, Streamed
+from nbkit.engines.protocol import Engine, Streamed, UnderWay
 from nbkit.engines.sampling import NextTokens, SequenceSoFar
 from nbkit.models import LoadedModel
 from nbkit.models.prompt_tokens import PromptTokens
@@ -184,5 +184,10 @@ class _Unwatched:
     cancelled = False
     elapsed_s = 0.0
 
-    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
+    def report(
+        self,
+        tokens: int,
+        streamed: Callable[[], Sequence[Streamed]],
+        under_way: Callable[[], Sequence[UnderWay]],
+    ) -> None:
         """Nobody is told."""

@@ -25,6 +25,16 @@ class Streamed:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """How far a sequence under way is, in tokens; those after its end are counted where the engine has not looked."""
+
+    index: int
+    prompt_tokens: int
+    padding_tokens: int
+    new_tokens: int
+
+
 class Watch(Protocol):
     """What an engine sees of its surroundings."""
 
@@ -48,10 +58,15 @@ class Watch(Protocol):
         """The clock, in seconds."""
         ...
 
-    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
+    def report(
+        self,
+        tokens: int,
+        streamed: Callable[[], Sequence[Streamed]],
+        under_way: Callable[[], Sequence[UnderWay]],
+    ) -> None:
         """Say how many tokens the batch under way has computed, and offer its text; cheap to call once a token.
 
-        ``streamed`` is called only when the report is passed on: decoding text costs time.
+        ``streamed`` and ``under_way`` are called only when the report is passed on: decoding text costs time.
         """
         ...
 

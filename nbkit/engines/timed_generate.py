@@ -13,7 +13,7 @@ from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteria
 from nbkit.engines.memory import PeakMemory, free_memory, is_out_of_memory
 from nbkit.engines.model_state import ModelState
 from nbkit.engines.prompt_check import encoded
-from nbkit.engines.protocol import BatchDone, Streamed, Watch
+from nbkit.engines.protocol import BatchDone, Streamed, UnderWay, Watch
 from nbkit.engines.sampling import ChosenTokens, NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
 from nbkit.engines.token_clock import TokenClock
@@ -23,6 +23,7 @@ from nbkit.models import LoadedModel
 from nbkit.records import BatchRecord, OutOfMemory, Output, OutputTimes
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
+from nbkit.records.step_times import MOST_STEPS, StepTimes
 
 MUCH_PADDING = 64
 """Tokens: no device computes faster for a larger multiple."""
@@ -32,6 +33,9 @@ MOST_PREPARED = 32
 
 BRIEF_TOKENS = 3
 """Of a warm-up: of the prefill, of a step, and of one that reads what was written with it."""
+
+SHOWN_SEQUENCES = 64
+"""Sequences under way of which it is told, while they grow, how far each is."""
 
 STREAMED_SEQUENCES = 3
 STREAMED_TOKENS = 100
@@ -91,6 +95,7 @@ class TimedGenerateEngine:
 
     def generate(self, batches: Iterable[Sequence[Request]], watch: Watch) -> Iterator[BatchDone | OutOfMemory]:
         """Yield each batch as it finishes; see ``Engine``."""
+        self._generate.begin()
         for requests in batches:
             taken_s = watch.elapsed_s
             for waiting in [list(requests)] if self._pads else self._by_length(requests):
@@ -159,6 +164,11 @@ class TimedGenerate:
             "eos_token_id": None if settings.ignore_eos else list(loaded.eos_token_ids) or None,
         }
         self._peak_memory = PeakMemory(loaded.device)
+        self._steps_left = MOST_STEPS
+
+    def begin(self) -> None:
+        """A run begins, of whose first steps the times are kept."""
+        self._steps_left = MOST_STEPS
 
     def __call__(self, requests: Sequence[Request], taken_s: float, watch: Watch) -> BatchDone | None:
         """The finished batch of prompts taken then, or None if it was cancelled before its end."""
@@ -171,7 +181,8 @@ class TimedGenerate:
         width = inputs["input_ids"].shape[1]
         tokenized_s = watch.elapsed_s
         clock = TokenClock(watch, self._loaded.device)
-        steps = _StepWatch(watch, clock, self._loaded, requests, width, self._end if self._end.has_strings else None)
+        strings = self._end if self._end.has_strings else None
+        steps = _StepWatch(watch, clock, self._loaded, requests, [len(row) for row in ids], width, strings)
         ModelState.of(self._loaded).begin_anew()
         with torch.inference_mode():
             sequences = self._loaded.model.generate(
@@ -202,8 +213,17 @@ class TimedGenerate:
             begin_s=begin_s,
             end_s=end_s,
             peak_memory_bytes=self._peak_memory.read(),
+            step_times=self._step_times(begin_s, clock.times_s()),
         )
         return BatchDone(record, outputs)
+
+    def _step_times(self, begin_s: float, moments_s: Sequence[float]) -> StepTimes | None:
+        """Of a batch that began then; None once the run has had as many as are kept."""
+        if len(moments_s) > self._steps_left:
+            self._steps_left = 0
+            return None
+        self._steps_left -= len(moments_s)
+        return StepTimes.of(begin_s, moments_s)
 
     def briefly(self, rows: int, width: int) -> None:
         """Generate a few tokens for so many prompts of ``width`` tokens, for nothing."""
@@ -272,6 +292,7 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
         clock: TokenClock,
         loaded: LoadedModel,
         requests: Sequence[Request],
+        lengths: Sequence[int],
         prompt_length: int,
         strings: SequenceEnd | None,
     ) -> None:
@@ -282,6 +303,7 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
         self._has_ended = torch.zeros(len(requests), dtype=torch.bool, device=loaded.device)
         self._tokenizer = loaded.tokenizer
         self._requests = requests[:STREAMED_SEQUENCES]
+        self._lengths = {request.index: length for request, length in zip(requests, lengths, strict=True)}
         self._prompt_length = prompt_length
         self._tokens = 0
         self.were_cut = False
@@ -289,7 +311,7 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         self._clock.tick()
         self._tokens += input_ids.shape[0]
-        self._watch.report(self._tokens, lambda: self._streamed(input_ids))
+        self._watch.report(self._tokens, lambda: self._streamed(input_ids), lambda: self._under_way(input_ids))
         self.were_cut = self._watch.cancelled
         if self._strings is not None:
             self._note_stop_strings(self._strings, input_ids)
@@ -300,6 +322,11 @@ class _StepWatch(StoppingCriteria):  # type: ignore[misc]
         for number, row in enumerate(rows):
             if not self._has_ended[number] and strings.reason(row) == "stop":
                 self._has_ended[number] = True
+
+    def _under_way(self, input_ids: torch.Tensor) -> list[UnderWay]:
+        new = input_ids.shape[1] - self._prompt_length
+        shown = list(self._lengths.items())[:SHOWN_SEQUENCES]
+        return [UnderWay(index, length, self._prompt_length - length, new) for index, length in shown]
 
     def _streamed(self, input_ids: torch.Tensor) -> list[Streamed]:
         rows = input_ids[: len(self._requests), self._prompt_length :][:, -STREAMED_TOKENS:].tolist()

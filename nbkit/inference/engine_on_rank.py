@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbkit.engines import Engine, Request, Streamed, make_engine, sequences_that_fit
+from nbkit.engines import Engine, Request, Streamed, UnderWay, make_engine, sequences_that_fit
 from nbkit.inference import schedule
 from nbkit.inference.kept_model import load_model
 from nbkit.records import Fallback, RankRecord
@@ -54,7 +54,12 @@ class RankWatch:
     def elapsed_s(self) -> float:
         return self._job.elapsed_s
 
-    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
+    def report(
+        self,
+        tokens: int,
+        streamed: Callable[[], Sequence[Streamed]],
+        under_way: Callable[[], Sequence[UnderWay]],
+    ) -> None:
         """See ``Watch``."""
 
 

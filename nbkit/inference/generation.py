@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbkit.engines import BatchDone, Engine, Request, Streamed
+from nbkit.engines import BatchDone, Engine, Request, Streamed, UnderWay
 from nbkit.errors import WorkersError
 from nbkit.files import machine
 from nbkit.inference import schedule
@@ -52,7 +52,7 @@ class ShareDone:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Event, a few times a second: tokens computed so far in the batch under way, and some of its text.
+    """Event, a few times a second: tokens computed so far in the batch under way, and some of it.
 
     ``at_s`` is in seconds since the job was submitted.
     """
@@ -60,6 +60,7 @@ class Progress:
     at_s: float
     tokens: int
     streamed: tuple[Streamed, ...] = ()
+    under_way: tuple[UnderWay, ...] = ()
 
 
 def generate_on_rank(prompts: list[str | Conversation], settings: Settings) -> RankRecord:
@@ -209,11 +210,16 @@ class _Reporter(RankWatch):
 
     _said_s = -PROGRESS_EVERY_S  # the first token is news at once
 
-    def report(self, tokens: int, streamed: Callable[[], Sequence[Streamed]]) -> None:
+    def report(
+        self,
+        tokens: int,
+        streamed: Callable[[], Sequence[Streamed]],
+        under_way: Callable[[], Sequence[UnderWay]],
+    ) -> None:
         now = self._job.elapsed_s
         if now - self._said_s >= PROGRESS_EVERY_S:
             self._said_s = now
-            self._job.emit(Progress(now, tokens, tuple(streamed())), passing=True)
+            self._job.emit(Progress(now, tokens, tuple(streamed()), tuple(under_way())), passing=True)
 
 
 def run_of(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nbkit.engines import BatchDone, Streamed
+from nbkit.engines import BatchDone, Streamed, UnderWay
 from nbkit.inference.generation import Preparing, Progress, ShareBegun, ShareDone
 from nbkit.records import BatchRecord, BatchTotals
 from nbkit.records.settings import Settings
@@ -27,6 +27,7 @@ class RankProgress:
     tokens_done: int = 0
     tokens_under_way: int = 0
     streamed: tuple[Streamed, ...] = ()
+    under_way: tuple[UnderWay, ...] = ()
     is_done: bool = False
     untold: int = 0
     """Of ``tokens_done`` what no report has told before its batch, or window, ended at ``untold_s``."""
@@ -76,6 +77,7 @@ class RunProgress:
         elif isinstance(value, Progress):
             own.tokens_under_way = value.tokens
             own.streamed = value.streamed
+            own.under_way = value.under_way
             # Fewer than before: what was under way did not fit into memory and begins anew.
             self._count(rank, value.at_s, own.untold + max(0, own.tokens - before))
             own.untold = 0
@@ -89,6 +91,7 @@ class RunProgress:
             self._count_batch(rank, value.record, own.tokens - before)
         elif isinstance(value, ShareDone):
             own.is_done = True
+            own.under_way = ()
             if own.untold:
                 self._count(rank, own.untold_s, own.untold)
             self.throughput.finish(rank)

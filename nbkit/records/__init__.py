@@ -5,6 +5,7 @@ from nbkit.records.fallback import Fallback, way_in_words
 from nbkit.records.latency import Latencies, OutputTimes, Percentiles
 from nbkit.records.output import Output
 from nbkit.records.rank import LoadSample, RankRecord
+from nbkit.records.step_times import StepTimes
 
 __all__ = [
     "BatchRecord",
@@ -17,5 +18,6 @@ __all__ = [
     "OutputTimes",
     "Percentiles",
     "RankRecord",
+    "StepTimes",
     "way_in_words",
 ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nbkit.records.step_times import StepTimes
+
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
@@ -28,6 +30,8 @@ class BatchRecord:
     and ``decode_steps`` are the steps made in it. ``first_token_s`` sums, over these
     prompts, the time from being taken to the first new token, and ``after_first_s`` that
     from there to the last. The three are None of a batch, in which all begin and end together.
+
+    ``step_times`` are there for the first steps of a rank's run, see ``StepTimes``; None in older files.
     """
 
     rank: int
@@ -47,6 +51,7 @@ class BatchRecord:
     decode_steps: int | None = None
     first_token_s: float | None = None
     after_first_s: float | None = None
+    step_times: StepTimes | None = None
 
     @property
     def steps(self) -> int:

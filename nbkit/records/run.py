@@ -40,12 +40,12 @@ from nbkit.records.stored_times import columns_of, times_of
 if TYPE_CHECKING:
     import pandas
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """1 had no ``load_samples``; 1 and 2 had no ``prompt_tokens`` and no ``order_s``; before 4 all were batches; before
 5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules; before 6 the ranks'
 numbers were always 0, 1, ...; before 7 what the first time costs was not told apart from the other parts; before 8
 nothing was said of when an output's tokens came, and a Run was never of a bulk: of one attempt, in which no
-prompt failed."""
+prompt failed; before 9 nothing was said of when each step of a batch ended."""
 PARTS = ("warm-up", "tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
 """Where a rank's seconds go; they add up to the wall time of the Run."""
 COLUMNS = ("prompts", "outputs", "prompt_tokens", "new_tokens", "finish_reasons", "batches", "times")

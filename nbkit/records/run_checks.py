@@ -35,6 +35,8 @@ def check_consistent(run: Run) -> None:
     for number, batch in enumerate(run.batches):
         if not batch.indices and batch.decode_steps is None:
             raise Damaged(f"batches[{number}].indices is empty")
+        if batch.step_times is not None and not batch.step_times.goes_with(len(batch.indices)):
+            raise Damaged(f"batches[{number}].step_times does not tell of its {len(batch.indices)} indices")
     if len(set(run.rank_numbers)) != len(run.rank_numbers) or len(run.rank_numbers) != run.world_size:
         raise Damaged(f"rank_numbers does not name {run.world_size} ranks, as world_size says")
     for name in ("batches", "ranks"):

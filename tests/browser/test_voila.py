@@ -48,6 +48,7 @@ def test_the_web_page_has_the_dashboard_and_no_code_and_leaves_nothing_behind(vo
         timeout=RUN_TIMEOUT_MS
     )
     expect(app.figure("tokens/s overall")).to_be_visible()
+    expect(page.locator(".nbkit-live").get_by_label("time of the playback")).to_be_visible()
     app.set_slider("batch size", 10)
     app.press("Run")
     expect(app.runs).to_have_count(2, timeout=RUN_TIMEOUT_MS)

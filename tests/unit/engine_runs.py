@@ -22,6 +22,7 @@ class Watch:
         self._stop_after = stop_after
         self.streamed = []
         self.tokens = []
+        self.under_way = []
 
     @property
     def cancelled(self) -> bool:
@@ -36,8 +37,9 @@ class Watch:
     def steps(self) -> int:
         return self._reports
 
-    def report(self, tokens, streamed) -> None:
+    def report(self, tokens, streamed, under_way) -> None:
         self._reports += 1
+        self.under_way.append(under_way())
         self.tokens.append(tokens)
         self.streamed.append(streamed())
 

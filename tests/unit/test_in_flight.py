@@ -26,6 +26,7 @@ class PretendPool:
     """Each prompt ends after so many tokens as its text has words; memory holds ``most`` sequences."""
 
     joins_cheaply = False
+    cache_positions = 0
 
     def __init__(self, capacity, lengths, most=1000):
         self.capacity = capacity

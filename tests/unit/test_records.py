@@ -110,7 +110,7 @@ def test_an_empty_run_divides_by_nothing():
 def test_a_run_saves_and_loads(tmp_path):
     made = run()
     assert Run.load(made.save(tmp_path / "deep" / "run.json")) == made
-    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 8
+    assert json.loads((tmp_path / "deep" / "run.json").read_text())["schema_version"] == 9
 
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -190,7 +190,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     [
         ("{", "holds no saved Run"),
         ("[]", "schema version"),
-        ('{"schema_version": 99}', "schema version 1 to 8 .found 99"),
+        ('{"schema_version": 99}', "schema version 1 to 9 .found 99"),
         ('{"schema_version": 1}', "damaged"),
         ("[" * 100_000, "holds no saved Run"),
         ('{"schema_version": ' + "1" * 5000 + "}", "holds no saved Run"),

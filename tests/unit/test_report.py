@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import json
 import re
+from pathlib import Path
 
+import plotly
 import pytest
 from example_runs import run
 
@@ -201,3 +204,25 @@ def test_a_report_says_what_waiting_cost_and_of_what_padding_is_a_share(tmp_path
 def test_a_report_needs_a_run(tmp_path):
     with pytest.raises(InputError, match="no Runs to report; give at least one"):
         write_report({}, tmp_path / "report.html")
+
+
+def test_a_report_plays_its_runs_back_and_two_of_them_race(tmp_path):
+    one = write_report({"one": run()}, tmp_path / "one.html").read_text()
+    assert one.count('class="nbkit-playback"') == one.count("createBatchPlayer(root)") == 1
+    several = {"one": run(), EVIL: run(batch_size=1), "three": run()}
+    page = write_report(several, tmp_path / "all.html").read_text()
+    assert page.count('class="nbkit-playback"') == 4 and page.count("createBatchPlayer(root)") == 1
+    data = [json.loads(each) for each in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    assert [len(grids) for grids in data] == [2, 1, 1, 1]
+    assert [grid["name"] for grid in data[0]] == ["one", "three"]
+
+
+def test_a_page_of_a_large_run_stays_small_beside_plotly(tmp_path):
+    page = write_report({"one": run(prompts=4000, world_size=8, batch_size=64)}, tmp_path / "one.html")
+    library = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    assert page.stat().st_size - library.stat().st_size < 1_000_000
+
+
+def test_a_run_of_which_no_times_are_known_is_reported_without_a_playback(tmp_path):
+    made = dataclasses.replace(run(), batches=[], ranks=[])
+    assert 'class="nbkit-playback"' not in write_report({"one": made}, tmp_path / "report.html").read_text()

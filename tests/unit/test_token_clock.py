@@ -23,7 +23,7 @@ class Seconds:
     def elapsed_s(self):
         return time.perf_counter() - self._began_s
 
-    def report(self, tokens, streamed):
+    def report(self, tokens, streamed, under_way):
         """Nobody hears it."""
 
 

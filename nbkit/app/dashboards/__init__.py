@@ -12,6 +12,7 @@ from nbkit.app.dashboards.explore.explore import Explore
 from nbkit.app.dashboards.hello import HelloDashboard as Hello
 from nbkit.app.dashboards.monitor import MonitorDashboard as Monitor
 from nbkit.app.dashboards.night.night import Night
+from nbkit.app.dashboards.playback import Playback
 from nbkit.app.dashboards.scaling.scaling import Scaling
 
-__all__ = ["Explore", "Hello", "Monitor", "Night", "Scaling"]
+__all__ = ["Explore", "Hello", "Monitor", "Night", "Playback", "Scaling"]

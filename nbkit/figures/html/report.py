@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from nbkit import figures
 from nbkit.analysis.comparison import OutputComparison, compare_outputs, settings_that_differ, word_diff
 from nbkit.errors import InputError
+from nbkit.figures.html.player import grids_of, player_html, player_script
 from nbkit.files.atomic_write import write_atomically
 from nbkit.records.headline import longest_wait
 from nbkit.records.run import Run
@@ -79,12 +80,15 @@ def write_report(runs: Mapping[str, Run], path: str | Path, title: str = "nbkit"
             sections.append(f"<p>{html.escape(note)}.</p>")
         if waited := longest_wait(run):
             sections.append(f"<p>{html.escape(waited.words)}.</p>")
+        if playback := player_html(grids_of([("", run)])):
+            sections += ["<h3>The batch, token by token</h3>", playback]
         drawn = [figures.run_timeline(run), figures.time_parts(run)]
         if run.latencies.ttft is not None:
             drawn.append(figures.latency_distribution(run.times))
         for figure in drawn:
             sections.append(figure_html(figure))
         sections.append(_outputs_table(run))
+    sections.append(player_script())
     return write_page(path, title, sections)
 
 
@@ -172,7 +176,7 @@ def _comparisons(runs: Mapping[str, Run]) -> list[str]:
     """What a report of several Runs says of them together."""
     if len(runs) < 2:
         return []
-    sections = ["<h2>Settings that differ</h2>", differences_table(runs)]
+    sections = [*_race(runs), "<h2>Settings that differ</h2>", differences_table(runs)]
     pairs = itertools.combinations(runs.items(), 2)
     alike = next((pair for pair in pairs if pair[0][1].prompts == pair[1][1].prompts), None)
     if alike:
@@ -180,6 +184,13 @@ def _comparisons(runs: Mapping[str, Run]) -> list[str]:
         sections.append(f"<h2>Outputs of {html.escape(first_name)} and {html.escape(second_name)}</h2>")
         sections.append(output_differences(first_name, first, second_name, second))
     return sections
+
+
+def _race(runs: Mapping[str, Run]) -> list[str]:
+    """The first and the last Run on one clock."""
+    named = list(runs.items())
+    grids = grids_of([named[0], named[-1]])
+    return ["<h2>Two runs on one clock</h2>", player_html(grids)] if len(grids) > 1 else []
 
 
 def _compared_sentence(compared: OutputComparison) -> str:

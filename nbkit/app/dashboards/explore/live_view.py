@@ -9,8 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 import ipywidgets
 
 from nbkit import figures
+from nbkit.analysis.batch_grid import Grid
+from nbkit.analysis.live_grid import LiveGrid
+from nbkit.app.dashboards.parts.batch_player import BatchPlayer
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import TWO_COLUMNS, Panel
+from nbkit.figures.html.player import grids_of
 from nbkit.figures.html.report import text_table
 from nbkit.figures.scaling import LONGEST_TITLE
 from nbkit.figures.style import SINCE_BEGIN
@@ -37,6 +41,8 @@ class LiveView:
         self._load_names: list[str] = []
         self._numbers = ipywidgets.HTML()
         self._streams = ipywidgets.HTML()
+        self._batch = BatchPlayer()
+        self._grid = LiveGrid()
         self._outputs = ipywidgets.HTML(layout={"max_height": "320px", "overflow": "auto"})
         self._throughput = LiveFigure(figures.throughput_over_time(Throughput(), self._ranks))
         self._timeline = LiveFigure(figures.timeline([], 0.0, self._ranks))
@@ -44,7 +50,9 @@ class LiveView:
         self._load = LiveFigure(figures.load_over_time([], 0.0, []))
         self._distribution = LiveFigure(figures.latency_distribution([]))
         drawn = (self._throughput, self._timeline, self._latency, self._load, self._distribution)
-        self._panels = {each: Panel(each) for each in (self._numbers, *drawn, self._streams, self._outputs)}
+        self._panels = {
+            each: Panel(each) for each in (self._numbers, self._batch, *drawn, self._streams, self._outputs)
+        }
         grid = ipywidgets.GridBox(
             [self._panels[figure] for figure in drawn],
             layout={"grid_template_columns": TWO_COLUMNS, "grid_gap": "8px", "width": "100%"},
@@ -54,7 +62,9 @@ class LiveView:
             titles=["Text as it is generated", "Outputs"],
             selected_index=0,
         )
-        self.widget = ipywidgets.VBox([self._panels[self._numbers], grid, self._accordion])
+        title = ipywidgets.HTML("<div class='nbkit-heading'>The batch, token by token</div>")
+        self._batch_box = ipywidgets.VBox([title, self._panels[self._batch]])
+        self.widget = ipywidgets.VBox([self._panels[self._numbers], self._batch_box, grid, self._accordion])
         self.widget.add_class("nbkit-live")
         self._panels[self._distribution].layout.display = "none"
         self.widget.layout.display = "none"
@@ -65,6 +75,8 @@ class LiveView:
         self.show_as_current()
         self._streams.value = self._outputs.value = ""
         self._accordion.selected_index = 0
+        self._grid = LiveGrid()
+        self._show_batch([])
         self._panels[self._distribution].layout.display = "none"
         self._draw(self._numbers, lambda: self._show_numbers(settings, BatchTotals(), {}, {}))
         if tuple(ranks) != self._ranks:
@@ -101,6 +113,7 @@ class LiveView:
             self._latency,
             lambda: self._latency.show(figures.latency_points(progress.batches, begin_s, self._ranks)),
         )
+        self._draw(self._batch, lambda: self._show_batch([self._grid.of(progress)]))
         self._draw(self._streams, lambda: self._show_streams(progress, prompts))
         self._draw(self._load, lambda: self._show_load(samples, begin_s))
 
@@ -108,6 +121,7 @@ class LiveView:
         """Draw a run that has ended, or was stopped; ``failure`` says why it ended before its time."""
         self._draw(self._numbers, lambda: self._finish_numbers(run))
         self.show_ending(run, failure)
+        self._draw(self._batch, lambda: self._show_batch(grids_of([("", run)])))
         self._draw(self._timeline, lambda: self._finish_timeline(run))
         self._draw(
             self._latency,
@@ -138,6 +152,10 @@ class LiveView:
 
     def _draw(self, what: ipywidgets.Widget, act: Callable[[], None]) -> None:
         self._panels[what].draw(act)
+
+    def _show_batch(self, grids: Sequence[Grid]) -> None:
+        self._batch_box.layout.display = None if grids else "none"
+        self._batch.show(grids)
 
     def _show_numbers(
         self,

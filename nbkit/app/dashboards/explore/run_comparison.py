@@ -8,9 +8,11 @@ import ipywidgets
 
 from nbkit import figures
 from nbkit.analysis.comparison import in_times, ratios_to
+from nbkit.app.dashboards.parts.batch_player import BatchPlayer
 from nbkit.app.dashboards.parts.live_figure import LiveFigure
 from nbkit.app.dashboards.parts.panel import TWO_COLUMNS, Panel
 from nbkit.app.dashboards.parts.workers_control import CONTROL, LABEL_WIDTH
+from nbkit.figures.html.player import grids_of
 from nbkit.figures.html.report import differences_table, html_table, output_differences
 from nbkit.records.run import Run
 from nbkit.records.run_tables import shown_names
@@ -29,13 +31,19 @@ class RunComparison:
         self._bars = LiveFigure(figures.comparison({}))
         self._lines = LiveFigure(figures.overlaid_throughput({}))
         self._outputs = ipywidgets.HTML(layout={"max_height": "420px", "overflow": "auto"})
+        self._race = BatchPlayer()
         self._parts = (self._summaries, self._settings, self._bars, self._lines, self._outputs)
         self._panels = {part: Panel(part) for part in self._parts}
         grid = ipywidgets.GridBox(
             [self._panels[part] for part in self._parts[:-1]],
             layout={"grid_template_columns": TWO_COLUMNS, "grid_gap": "8px", "width": "100%"},
         )
-        self.widget = ipywidgets.VBox([self._baseline, grid, self._panels[self._outputs]])
+        self._panels[self._race] = Panel(self._race)
+        heading = ipywidgets.HTML(
+            "<div class='nbkit-heading'>The baseline and the newest other run on one clock</div>"
+        )
+        self._racing = ipywidgets.VBox([heading, self._panels[self._race]])
+        self.widget = ipywidgets.VBox([self._baseline, grid, self._racing, self._panels[self._outputs]])
         self.widget.add_class("nbkit-comparison")
 
     def show(self, runs: Mapping[str, Run], baseline: str | None) -> None:
@@ -64,6 +72,7 @@ class RunComparison:
         told = baseline if len(runs) > 1 else None
         self._panels[self._bars].draw(lambda: self._bars.begin(figures.comparison(runs, told)))
         self._panels[self._outputs].draw(lambda: self._show_outputs(baseline))
+        self._panels[self._race].draw(lambda: self._show_race(baseline))
 
     def _show_summaries(self, baseline: str) -> None:
         summaries = {name: shown_names(run.summary()) for name, run in self._runs.items()}
@@ -85,6 +94,13 @@ class RunComparison:
     def _show_settings(self) -> None:
         several = len(self._runs) > 1
         self._settings.value = "<b>Settings that differ</b>" + differences_table(self._runs) if several else ""
+
+    def _show_race(self, baseline: str) -> None:
+        others = [name for name in self._runs if name != baseline]
+        racing = [baseline, *others[-1:]]
+        grids = grids_of((name, self._runs[name]) for name in racing) if others else []
+        self._racing.layout.display = None if len(grids) > 1 else "none"
+        self._race.show(grids if len(grids) > 1 else [])
 
     def _show_outputs(self, baseline: str) -> None:
         """The baseline's outputs against those of the newest other run."""
