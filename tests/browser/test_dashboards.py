@@ -111,7 +111,9 @@ def test_an_engine_in_which_sequences_join_finds_its_batch_size_by_itself(open_w
 
 def test_slider_and_curve_are_on_one_screen_and_each_move_leaves_a_dot(open_with):
     notebook = open_with(
-        "dashboards.Explore(workers, model='tiny-random', engine='batched', batch_size=1)", width=1280, height=800
+        "dashboards.Explore(workers, model='tiny-random', engine='batched', batch_size=1, split='static')",
+        width=1280,
+        height=800,
     )
     page = notebook.page
     ready(notebook)
