@@ -26,7 +26,7 @@ lab: $(INSTALLED) ## open JupyterLab on the first tutorial
 
 app: $(INSTALLED) ## serve the explore dashboard as a web page, without code cells
 	@echo "Open the address below, with its token, in a browser; whoever has it can use the page."
-	$(BIN)/voila $(CULL) $(LOCKED) $(ARGS) notebooks/explore_app.ipynb
+	$(BIN)/voila $(CULL) $(LOCKED) $(ARGS) lessons/app/explore_app.ipynb
 
 test-fast: $(INSTALLED) ## run the tests that start no process and load no model, in under a minute
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not (ranks or model or browser or slow)" $(ARGS)
@@ -41,10 +41,10 @@ check: $(INSTALLED) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python notebooks/pair.py --check
+	$(BIN)/python lessons/pair.py --check
 
 notebooks: $(INSTALLED) ## write the notebooks anew from their text twins
-	$(BIN)/python notebooks/pair.py
+	$(BIN)/python lessons/pair.py
 
 screenshots: $(INSTALLED) ## take the README's screenshots again, in Chromium
 	$(BIN)/python -m pytest tests/browser --screenshots docs

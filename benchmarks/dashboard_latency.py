@@ -90,7 +90,7 @@ def measure(count: int, chromium: str) -> list[dict[str, float]]:
 
     moves = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        shutil.copy(ROOT / "notebooks" / "explore_app.ipynb", folder)
+        shutil.copy(ROOT / "lessons" / "app" / "explore_app.ipynb", folder)
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         with lab_on(Path(folder), browser) as lab:
             notebook = lab.open("explore_app.ipynb")

@@ -11,7 +11,7 @@ from lab import DashboardPage, Server
 from playwright.sync_api import expect
 
 ROOT = Path(__file__).parents[2]
-APP = ROOT / "notebooks" / "explore_app.ipynb"
+APP = ROOT / "lessons" / "app" / "explore_app.ipynb"
 RUN_TIMEOUT_MS = 120_000
 TOKEN = "the-token-of-the-test"
 

@@ -10,26 +10,36 @@ import nbformat
 import stand_ins
 from nbclient import NotebookClient
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-TUTORIALS = [name for name in NAMES if name[:2].isdigit()]
+from nbkit.app.exercises.catalog import LESSONS
+from nbkit.app.exercises.kinds import EachRank
+
+ROOT = Path(__file__).parents[2]
+LESSONS_FOLDER = ROOT / "lessons"
+TUTORIALS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+APP = "explore_app"
+NAMES = [*TUTORIALS, APP]
 WITH_A_MODEL = [name for name in TUTORIALS if name >= "02"]
 # The tiny model's tokens are letters, and its context is short.
-SHORTER_PROMPTS = {
-    "05_limits": {"mean_words=60": "mean_words=30"},
-    "06_faster": {"prompts(len(prompts), 30,": "prompts(len(prompts), 5,"},
-}
+SHORTER_PROMPTS = {"06_faster": {"prompts(len(prompts), 30,": "prompts(len(prompts), 5,"}}
+SCORE = "lesson.score()"
+
+
+def folder_of(name: str) -> Path:
+    """Where a notebook is, and where it runs."""
+    return LESSONS_FOLDER / "app" if name == APP else ROOT / "notebooks"
 
 
 def read(name: str) -> nbformat.NotebookNode:
     """A notebook, as it is."""
-    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    return nbformat.read(folder_of(name) / f"{name}.ipynb", as_version=4)
 
 
 def read_for_the_tiny_model(name: str) -> nbformat.NotebookNode:
-    """A notebook, changed in the line that names the model, and in prompts that the tiny one has no room for."""
+    """A notebook made quick, by its own switch where it has one; else changed in the line that names the model."""
     notebook = read(name)
-    if name in WITH_A_MODEL:
+    if name in LESSONS:
+        notebook.cells.insert(0, nbformat.v4.new_code_cell('import os\n\nos.environ["NBKIT_QUICK"] = "1"'))
+    elif name in WITH_A_MODEL:
         replace_once(notebook, 'MODEL = "smollm2-135m"', 'MODEL = "tiny-random"')
     for written, in_the_test in SHORTER_PROMPTS.get(name, {}).items():
         replace_once(notebook, written, in_the_test)
@@ -57,9 +67,21 @@ def put_in_a_stand_in(notebook: nbformat.NotebookNode, stand_in: Callable[[bool]
     notebook.cells.insert(0, nbformat.v4.new_code_cell(textwrap.dedent(source)))
 
 
-def run(notebook: nbformat.NotebookNode) -> None:
+def put_in_wrong_answers_and_solutions(notebook: nbformat.NotebookNode, name: str) -> tuple[int, int]:
+    """Before the score: a cell that answers every exercise wrongly, and one that runs the solutions; their places."""
+    place = next(place for place, cell in enumerate(notebook.cells) if cell.source == SCORE)
+    wrong = [
+        f"lesson.check({exercise.name!r}, {'[None]' if isinstance(exercise.kind, EachRank) else '1e9'})"
+        for exercise in LESSONS[name]
+    ]
+    right = [f"%run -i ../lessons/solutions/{name}.py"]
+    notebook.cells[place:place] = [nbformat.v4.new_code_cell("\n".join(lines)) for lines in (wrong, right)]
+    return place, place + 1
+
+
+def run(notebook: nbformat.NotebookNode, name: str) -> None:
     """Run all cells; none fails, and there is a dashboard."""
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(folder_of(name))}}).execute()
 
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     dashboards = [o for o in outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]

@@ -13,7 +13,7 @@ def test_first_calls_come_before_the_timed_part(name):
     notebook = read_for_the_tiny_model(name)
     put_in_a_stand_in(notebook, first_calls_are_slow)
 
-    run(notebook)
+    run(notebook, name)
 
     # A cell that asks for a run from cold is there to show the cost.
     warmed_up = [cell for cell in notebook.cells if "warm_up=False" not in cell.source]

@@ -130,7 +130,7 @@ def test_modules_are_named_where_they_are():
         ROOT / "README.md",
         *(ROOT / "docs").glob("*.md"),
         *(ROOT / "benchmarks").glob("*.*"),
-        *(ROOT / "notebooks/text").glob("*.py"),
+        *(ROOT / "lessons").glob("*/*.py"),
     ]
     text = "\n".join(path.read_text() for path in readers)
     modules = {

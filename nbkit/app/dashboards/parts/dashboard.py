@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
+from IPython.display import publish_display_data
 
 from nbkit.app.dashboards.parts import cells, kernel_interrupt, lost_subshells
 from nbkit.app.dashboards.parts.background import Background
@@ -13,6 +14,16 @@ from nbkit.app.dashboards.parts.named_controls import NamedControls
 from nbkit.app.dashboards.parts.widget_tree import close_tree
 from nbkit.app.dashboards.parts.workers_control import StatusLine, WorkersControl
 from nbkit.inference.workers import Workers
+
+INSTEAD = "A dashboard was shown here. Run the cells again, and it is back."
+"""What stands in a saved notebook where nothing draws the dashboard."""
+# JupyterLab shows an error in the place of a widget that ended with its kernel, and no other form of the same output:
+# so the sentence is an output of its own, and either it is seen or the widget.
+ONE_OF_BOTH = """<style>
+.jp-OutputArea:has(.nbkit) > .jp-OutputArea-child:has(.nbkit-instead),
+.jp-OutputArea:has(.nbkit-instead):not(:has(.nbkit)) >
+  .jp-OutputArea-child:has(> .jp-OutputArea-output.jupyter-widgets) { display: none; }
+</style>"""
 
 
 class Dashboard:
@@ -45,8 +56,13 @@ class Dashboard:
         """What the dashboard says of what goes on, or of what went wrong."""
         return self._status.said
 
+    def _ipython_display_(self) -> None:
+        publish_display_data(self._repr_mimebundle_())
+        html = f'<div class="nbkit-instead"><em>{INSTEAD}</em></div>{ONE_OF_BOTH}'
+        publish_display_data({"text/plain": INSTEAD, "text/html": html})
+
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        return self.widget._repr_mimebundle_(**options) | {"text/plain": INSTEAD}
 
     def close(self) -> None:
         """Remove the widgets, and end the workers if they are the dashboard's own; safe to call again."""

@@ -10,9 +10,13 @@
 # %%
 import nbkit
 from nbkit import figures
-from nbkit.app.exercises import check
+from nbkit.app import exercises
 
+lesson = exercises.begin("05_limits")
 MODEL = "smollm2-135m"
+WORDS = 60
+if lesson.quick:
+    MODEL, WORDS = "tiny-random", 30
 workers = nbkit.Workers()
 
 # %% [markdown]
@@ -23,7 +27,7 @@ workers = nbkit.Workers()
 
 # %%
 article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=10, ignore_eos=True)
-prompts = nbkit.synthetic_prompts(2 * workers.world_size, mean_words=60, distribution="constant")
+prompts = nbkit.synthetic_prompts(2 * workers.world_size, mean_words=WORDS, distribution="constant")
 run = workers.generate(prompts, article, batch_size=2)
 batch = run.batches[0]
 
@@ -56,11 +60,11 @@ print(f"{shape.kv_bytes_per_position(run.dtype) / 1e3:.1f} kB of KV cache for ea
 # for one multiplication and one addition. **How many operations per byte is that?** And at batch size 16?
 
 # %%
-at_1 = None  # operations/byte
-at_16 = None
+at_1 = ...  # operations/byte
+at_16 = ...
 
-check(at_1, 2 / 4, "operations/byte", hint="Two operations for four bytes.")
-check(at_16, 16 * 2 / 4, "operations/byte", hint="The weights are read once for all 16 sequences.")
+lesson.check("intensity-at-1", at_1)
+lesson.check("intensity-at-16", at_16)
 
 # %% [markdown]
 # ## Measure the device
@@ -82,10 +86,9 @@ print(f"{speed.bytes_per_s / 1e9:.1f} GB/s from memory, {speed.flops_per_s / 1e9
 # Take the two numbers from above.
 
 # %%
-tokens_per_second = None
+tokens_per_second = ...
 
-most = speed.bytes_per_s / shape.weight_bytes(speed.dtype)
-check(tokens_per_second, most, "tokens/s", hint="Bytes a second, over bytes a token.")
+lesson.check("tokens-limit", tokens_per_second, speed, shape)
 
 # %% [markdown]
 # ## The roofline
@@ -123,13 +126,9 @@ for name, point in points.items():
 # article's 44 tokens per second?**
 
 # %%
-from nbkit.models.model_arithmetic import LLAMA_2_7B
-from nbkit.analysis.roofline import RTX_3090, decode_limit
+percent = ...
 
-percent = None
-
-limit = decode_limit(LLAMA_2_7B, RTX_3090, "bfloat16", batch_size=1, context=60)
-check(percent, 100 * 44 / limit.tokens_per_second, "%", hint="936 / 13.5 tokens/s are possible.")
+lesson.check("percent-of-limit", percent)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -168,15 +167,9 @@ print(f"{same} of {len(listed)} texts are the same")
 # weights?**
 
 # %%
-sequences = None
+sequences = ...
 
-even = shape.weight_bytes("float32") / (1000 * shape.kv_bytes_per_position("float32"))
-check(
-    sequences,
-    even,
-    "sequences",
-    hint="Weights in bytes, over the cache of 1,000 positions in bytes.",
-)
+lesson.check("as-large-as-the-weights", sequences, shape)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -222,4 +215,11 @@ lab
 # much there is still to win, before you have tried anything.
 
 # %%
-workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run sweep
+lesson.score()
+
+# %% [markdown]
+# [Solutions](../lessons/solutions/05_limits.py); `%run -i ../lessons/solutions/05_limits.py` tries them here.
+#
+# The dashboard above stays alive as long as this notebook's kernel. When you are done, shut the kernel down (menu
+# *Kernel*), or run `workers.close()` in a cell: that frees the memory of the ranks, and the dashboard starts them again
+# when you press its button.

@@ -9,9 +9,12 @@
 # %%
 import nbkit
 from nbkit import figures
-from nbkit.app.exercises import check
+from nbkit.app import exercises
 
+lesson = exercises.begin("04_scaling")
 MODEL = "smollm2-135m"
+if lesson.quick:
+    MODEL = "tiny-random"
 workers = nbkit.Workers()
 
 # %% [markdown]
@@ -43,23 +46,11 @@ print(published.SOURCE)
 # of four?
 
 # %%
-with_five = None  # batches: your number in the place of None
-with_four = None
+with_five = ...
+with_four = ...
 
-check(
-    with_five,
-    published.batch_rounds(100, 5, 16),
-    "batches",
-    within=0,
-    hint="A share is 20 prompts: 16 and ...?",
-)
-check(
-    with_four,
-    published.batch_rounds(100, 4, 16),
-    "batches",
-    within=0,
-    hint="A share is 25 prompts.",
-)
+lesson.check("batches-on-five", with_five)
+lesson.check("batches-on-four", with_four)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -110,9 +101,9 @@ sweep.summary_table()
 # If the time of a batch did not depend on how many prompts are in it, **how many times as fast would two ranks be?**
 
 # %%
-speed_up = None  # times
+speed_up = ...  # times
 
-check(speed_up, 2 / 1, "times", within=0, hint="Count batches: one rank runs two of them.")
+lesson.check("speed-up-of-two", speed_up)
 
 # %%
 from nbkit.analysis.scaling import best_model, explain_all, points_by_series
@@ -154,11 +145,9 @@ figures.lost_time(of_16)
 # ## Exercise: how large is the blamed communication?
 
 # %%
-gather_percent = None  # of the wall time, on the most ranks
+gather_percent = ...  # of the wall time, on the most ranks
 
-gather_s = measured.losses["gather and synchronisation"]
-hint = f"It took {1000 * gather_s:.1f} ms, of {measured.wall_s:.2f} s."
-check(gather_percent, 100 * gather_s / measured.wall_s, "% of the wall time", within=0.5, hint=hint)
+lesson.check("gather-percent", gather_percent, measured)
 
 # %% [markdown]
 # ## Predict, then check
@@ -189,10 +178,9 @@ print(*forecast.notes, sep="\n")
 # With batches of 16, **from how many GPUs on is the article's run as fast as it can get?**
 
 # %%
-gpus = None
+gpus = ...
 
-fewest = min(n for n in range(1, 101) if published.batch_rounds(100, n, 16) == 1)
-check(gpus, fewest, "GPUs", within=0, hint="Each must have no more than one batch.")
+lesson.check("fewest-gpus", gpus)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -224,4 +212,11 @@ lab
 # smaller batches, or ranks that take the next batch when they are free, it lies elsewhere.
 
 # %%
-workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run sweep
+lesson.score()
+
+# %% [markdown]
+# [Solutions](../lessons/solutions/04_scaling.py); `%run -i ../lessons/solutions/04_scaling.py` tries them here.
+#
+# The dashboard above stays alive as long as this notebook's kernel. When you are done, shut the kernel down (menu
+# *Kernel*), or run `workers.close()` in a cell: that frees the memory of the ranks, and the dashboard starts them again
+# when you press its button.

@@ -9,8 +9,13 @@
 
 # %%
 import nbkit
+from nbkit.app import exercises
 
+lesson = exercises.begin("03_batches")
 MODEL = "smollm2-135m"
+NEW_TOKENS = 12
+if lesson.quick:
+    MODEL, NEW_TOKENS = "tiny-random", 6
 workers = nbkit.Workers()
 prompts = nbkit.first_lines(10 * workers.world_size)  # ten for each worker
 
@@ -31,17 +36,28 @@ def show_padding(prompts, model_name):
     return ["".join(".#"[bit] for bit in mask) for mask in batch.attention_mask]
 
 
-for prompt, mask in zip(prompts[:5], workers.run(show_padding, prompts[:5], MODEL)[0], strict=True):
+masks = workers.run(show_padding, prompts[:5], MODEL)[0]
+for prompt, mask in zip(prompts[:5], masks, strict=True):
     print(f"{mask}  {prompt[:50]}")
 
 # %% [markdown]
 # Each `#` is a token of the prompt, each `.` is padding: computed all the same, and of no use to anyone.
 #
+# ### Exercise: how long is a row?
+#
+# **How many positions does each prompt of this batch take**, padding included? Count, or compute it from the longest.
+
+# %%
+answer = ...
+
+lesson.check("row-length", answer, masks)
+
+# %% [markdown]
 # ## The article's batched demo, in one cell
 
 
 # %%
-def batched(prompts, model_name, batch_size):
+def batched(prompts, model_name, batch_size, new_tokens):
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
@@ -54,45 +70,60 @@ def batched(prompts, model_name, batch_size):
     with accelerator.split_between_processes(prompts) as share:
         for start in range(0, len(share), batch_size):
             inputs = loaded.tokenizer(share[start : start + batch_size], **pad).to(accelerator.device)
-            sequences = loaded.model.generate(**inputs, max_new_tokens=20, do_sample=False)
+            sequences = loaded.model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
             new = sequences[:, inputs.input_ids.shape[1] :]
             answers += loaded.tokenizer.batch_decode(new, skip_special_tokens=True)
     return gather_object(answers)
 
 
-answers = workers.run(batched, prompts, MODEL, 10)[0]
+answers = workers.run(batched, prompts, MODEL, 10, NEW_TOKENS)[0]
 print(len(answers), "answers; the first:", answers[0])
 
 # %% [markdown]
 # ## Exercise: how much does a batch bring?
 #
-# **Predict:** how many times the throughput does a batch of 10 have, against one prompt at a time? Then run the cell.
+# The cell runs the same prompts one at a time and in batches of 10, three times in turn. **Predict how many times the
+# throughput the batches of 10 have.**
 
 # %%
-prediction = 10.0  # times
+answer = ...
 
-article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=20)
-simple = workers.generate(prompts, article, engine="simple")
-ten = workers.generate(prompts, article, engine="batched", batch_size=10)
-
-ratio = ten.tokens_per_second / simple.tokens_per_second
-print(f"{simple.tokens_per_second:.0f} -> {ten.tokens_per_second:.0f} tokens/s: {ratio:.1f} times")
-print(f"a step for 10 sequences takes {ten.mean_tpot_s / simple.mean_tpot_s:.1f} times as long as one for 1")
-print("Well predicted." if abs(prediction / ratio - 1) < 0.25 else f"You said {prediction}. See the solution.")
+article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=NEW_TOKENS)
+ones, tens = [], []
+for _ in range(3):
+    ones.append(workers.generate(prompts, article, engine="simple"))
+    tens.append(workers.generate(prompts, article, batch_size=10))
+lesson.check("gain-of-ten", answer, ones, tens)
 
 # %% [markdown]
-# <details><summary>Solution</summary>
-#
-# About ten, divided by how much longer a step takes for ten sequences; the second line says how much that is here. On a
-# CPU it takes longer: reading the weights was only part of the work, with more rows the arithmetic itself takes time,
-# and the CPU's matrix units are soon busy. A GPU has far more arithmetic for each byte it reads, so there a step hardly
-# takes longer, and the gain stays near the batch size, up to much larger batches.
-# </details>
+# Then look:
 
 # %%
 from nbkit import figures
+from nbkit.analysis.explained import explain_step, ratios
 
+gain = ratios(tens, ones, lambda run: run.tokens_per_second)
+print(f"Batches of 10 bring {gain.in_words(1)} times the tokens per second.")
+print(explain_step(ratios(tens, ones, lambda run: run.mean_tpot_s), few=1, many=10))
+simple, ten = ones[-1], tens[-1]
 figures.comparison({"one at a time": simple, "batches of 10": ten})
+
+# %% [markdown]
+# ## Exercise: a nearly empty batch
+#
+# Twelve prompts for a rank at batch size 10 make a batch of 10 and one of 2. The second has a fifth of the prompts. **How
+# long does a step for 2 sequences take, in % of a step for 10?** The cell measures both three times.
+
+# %%
+answer = ...
+
+twos = []
+for _ in range(3):
+    twos.append(workers.generate(prompts[: 2 * workers.world_size], article, batch_size=2))
+lesson.check("nearly-empty-batch", answer, twos, tens)
+
+# %%
+print(explain_step(ratios(tens, twos, lambda run: run.mean_tpot_s), few=2, many=10))
 
 # %% [markdown]
 # ## Same answers?
@@ -116,7 +147,7 @@ for dtype, (one, other) in pairs.items():
 # A model ends its text with an *end-of-sequence* token. A batch goes on until its **last** sequence has ended; those
 # that ended before are computed further, and what comes out is thrown away. So there are two counts: the **new tokens**
 # that users get, and the **computed tokens**. Throughput means the first. Here are four prompts in one batch, on one
-# rank:
+# rank, with up to 40 new tokens each:
 
 # %%
 short = ["Question: What is 2 + 2? Answer:", "Say hello.", "The opposite of hot is", "Hello! How are you?"]
@@ -124,12 +155,19 @@ uneven = workers.generate(short, article, ranks=1, batch_size=4, max_new_tokens=
 for prompt, count, reason in zip(short, uneven.new_tokens, uneven.finish_reasons, strict=True):
     print(f"{count:3d} new tokens, ended by {reason:6s}: {prompt}")
 
-print(f"\n{uneven.total_new_tokens} new tokens of {uneven.total_computed_tokens} computed")
-print(f"{100 * uneven.padding_share:.0f}% of the prompts' positions were padding")
+# %% [markdown]
+# ### Exercise: computed in vain
+#
+# The batch went on for all four until the last of them had ended. **How many tokens were computed that nobody gets?**
+# (Where all texts end at the same step, or none before the limit of 40, it is none.)
+
+# %%
+answer = ...
+
+lesson.check("in-vain", answer, uneven)
 
 # %% [markdown]
-# (Where all texts end at the same step, or none before the limit of 40, the two counts are equal.) The batch's record
-# has both, and its padding:
+# Then look. The batch's record has both counts, and its padding:
 
 # %%
 columns = ["rank", "prompt_tokens", "padding_tokens", "new_tokens", "computed_tokens", "decode_s"]
@@ -152,18 +190,25 @@ uneven.table("batches")[columns]
 from nbkit import dashboards
 
 in_eights = nbkit.ARTICLE | {"batch_size": 8}
-explore = dashboards.Explore(workers, **in_eights, model=MODEL, max_new_tokens=20)
+explore = dashboards.Explore(workers, **in_eights, model=MODEL, max_new_tokens=NEW_TOKENS)
 explore
 
 # %% [markdown]
 # ## What you have learned
 #
 # A batch shares each reading of the weights among its prompts: more throughput, at the price of padding, of tokens
-# computed for sequences that have ended, and of a longer time to first token. The last, nearly empty batch costs far
-# more than its share of the prompts, and where a step takes as long for one sequence as for many, as much as a full
-# one.
-#
-# Next: [04_scaling](04_scaling.ipynb): more workers.
+# computed for sequences that have ended, and of a longer time to first token. How much it brings is how little longer a
+# step takes for more sequences, and that decides, too, what a last, nearly empty batch costs. Both differ between
+# machines, and you have measured them on yours.
 
 # %%
-workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run
+lesson.score()
+
+# %% [markdown]
+# [Solutions](../lessons/solutions/03_batches.py); `%run -i ../lessons/solutions/03_batches.py` tries them here.
+#
+# The dashboard above stays alive as long as this notebook's kernel. When you are done, shut the kernel down (menu
+# *Kernel*), or run `workers.close()` in a cell: that frees the memory of the ranks, and the dashboard starts them again
+# when you press its button.
+#
+# Next: [04_scaling](04_scaling.ipynb): more workers.

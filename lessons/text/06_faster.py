@@ -275,5 +275,7 @@ explore
 # the device can make of them, and what they cost is to be measured, too. Which step brings the most is a question to
 # your machine, not to a table.
 
-# %%
-workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run
+# %% [markdown]
+# The dashboard above stays alive as long as this notebook's kernel. When you are done, shut the kernel down (menu
+# *Kernel*), or run `workers.close()` in a cell: that frees the memory of the ranks, and the dashboard starts them again
+# when you press its button.

@@ -1,4 +1,6 @@
-"""Keep the notebooks in step with their text twins: notebooks/text/NAME.py -> notebooks/NAME.ipynb.
+"""Keep the notebooks in step with their text twins.
+
+lessons/text/NAME.py -> notebooks/NAME.ipynb, and lessons/app/explore_app.py -> lessons/app/explore_app.ipynb.
 
 The twins are percent scripts (jupytext), which review well; the notebooks are made from
 them, without outputs and with cell ids that do not change. ``--check`` writes nothing and
@@ -15,6 +17,8 @@ import jupytext
 import nbformat
 
 HERE = Path(__file__).parent
+FOLDERS = {HERE / "text": HERE.parent / "notebooks", HERE / "app": HERE / "app"}
+"""Where twins are, and where their notebooks."""
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -35,16 +39,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a notebook differs")
     check = parser.parse_args().check
     stale = []
-    for twin in sorted((HERE / "text").glob("*.py")):
-        target, text = HERE / f"{twin.stem}.ipynb", notebook_of(twin)
+    for twin in (twin for folder in FOLDERS for twin in sorted(folder.glob("*.py"))):
+        target, text = FOLDERS[twin.parent] / f"{twin.stem}.ipynb", notebook_of(twin)
         if not target.exists() or target.read_text(encoding="utf-8") != text:
             stale.append(target.name)
             if not check:
                 target.write_text(text, encoding="utf-8")
     if check and stale:
-        print(
-            f"out of step with notebooks/text: {', '.join(stale)}; run make notebooks (a saved notebook has outputs)"
-        )
+        print(f"out of step with lessons: {', '.join(stale)}; run make notebooks (a saved notebook has outputs)")
     return int(check and bool(stale))
 
 

@@ -9,8 +9,13 @@
 
 # %%
 import nbkit
+from nbkit.app import exercises
 
+lesson = exercises.begin("02_one_prompt_at_a_time")
 MODEL = "smollm2-135m"
+NEW_TOKENS = 12
+if lesson.quick:
+    MODEL, NEW_TOKENS = "tiny-random", 8
 workers = nbkit.Workers()
 prompts = nbkit.first_lines(10)
 prompts[:3]
@@ -21,10 +26,19 @@ prompts[:3]
 # Each rank loads the whole model; the *prompts* are divided (the field calls this **data parallelism**).
 # `split_between_processes` gives each rank its share, in order. Each generates for its share, one prompt at a time, and
 # the gather brings the answers together. This is the whole of the article's first demo.
+#
+# ### Exercise: the largest share
+#
+# The next cell divides these ten prompts among your ranks. **How many prompts does the rank get that has the most?**
+
+# %%
+answer = ...
+
+lesson.check("busiest-share", answer, len(prompts), workers.world_size)
 
 
 # %%
-def one_at_a_time(prompts, model_name):
+def one_at_a_time(prompts, model_name, new_tokens):
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
@@ -36,13 +50,13 @@ def one_at_a_time(prompts, model_name):
     with accelerator.split_between_processes(prompts) as share:
         for prompt in share:
             inputs = loaded.tokenizer(prompt, return_tensors="pt").to(accelerator.device)
-            sequence = loaded.model.generate(**inputs, max_new_tokens=20, do_sample=False)[0]
+            sequence = loaded.model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)[0]
             new = sequence[inputs.input_ids.shape[1] :]  # without the prompt
             results.append(loaded.tokenizer.decode(new, skip_special_tokens=True))
     return gather_object(results)
 
 
-answers = workers.run(one_at_a_time, prompts, MODEL)[0]
+answers = workers.run(one_at_a_time, prompts, MODEL, NEW_TOKENS)[0]
 for prompt, answer in zip(prompts[:3], answers[:3], strict=True):
     print(f"{prompt} ->{answer}\n")
 
@@ -59,8 +73,9 @@ for prompt, answer in zip(prompts[:3], answers[:3], strict=True):
 # prompt at a time.
 
 # %%
-article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=20)
-run = workers.generate(prompts, article, engine="simple")
+article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=NEW_TOKENS)
+all_ranks = [workers.generate(prompts, article, engine="simple") for _ in range(3)]  # three: no two take equally long
+run = all_ranks[-1]
 run.summary()
 
 # %% [markdown]
@@ -68,24 +83,47 @@ run.summary()
 # - **TPOT**, time per output token: each further token (*decode*) needs one more pass through the model.
 # - **tokens/s**, throughput: new tokens that users get, from all ranks together, per second of wall time.
 #
+# ### Exercise: passes
+#
+# **How many times does a text of `NEW_TOKENS` new tokens go through the model**, prefill and decode together?
+
+# %%
+answer = ...
+
+lesson.check("passes", answer, NEW_TOKENS)
+
+# %% [markdown]
 # Every pass must read all the model's weights from memory, whether it computes one token or many. So no device
 # generates one prompt at a time faster than it reads the weights once a token. A large model mostly waits for that; a
-# small one on a fast GPU waits for Python, which launches every operation of a pass by itself. Either way a pass for
-# several prompts costs far less than several passes; the next notebook makes use of it, and notebook 5 measures how
-# near to the limit you are.
+# small one on a fast GPU waits for Python, which launches every operation of a pass by itself. A pass for several
+# prompts shares both; the next notebook measures what that is worth on this machine, and notebook 5 how near to the
+# limit you are.
 #
 # ## Who worked when
 #
-# **Predict** before you run the cell: do all ranks end at the same time? What would have to be true of the prompts?
+# Do all ranks end at the same time? What would have to be true of the prompts and of their texts?
 
 # %%
 from nbkit import figures
 
 figures.run_timeline(run)
 
+# %% [markdown]
+# ### Exercise: the gather's share
+#
+# Notebook 1 measured a gather. **What percentage of the wall time of these runs did it take**, on the slowest rank?
+# Within half and twice is right.
+
 # %%
-gather_s = max(rank.gather_s for rank in run.ranks)
-print(f"the gather: {1000 * gather_s:.1f} ms of {run.wall_s:.2f} s; a token: {1000 * run.mean_tpot_s:.1f} ms")
+answer = ...
+
+lesson.check("gather-percent", answer, all_ranks)
+
+# %% [markdown]
+# Then look where the time went. The bars of each rank add up to the wall time of the run. *Waiting* is the time a rank
+# spends at the end until the slowest is done; *gather* is what bringing the answers together took.
+
+# %%
 figures.time_parts(run)
 
 # %% [markdown]
@@ -97,8 +135,7 @@ figures.time_parts(run)
 # *before* its clock begins: the figures in these notebooks do not hold it. `warm_up=False` leaves it in, as a part of its
 # own.
 #
-# Here the ranks are started anew, so that they have computed nothing yet, and then run the same prompts twice.
-# **Predict:** how much longer does the first run take?
+# Here the ranks are started anew, so that they have computed nothing yet, and then run the same prompts twice:
 
 # %%
 workers.resize(workers.world_size)  # ends these processes and starts others
@@ -118,45 +155,37 @@ print(f"loading the model came before it, and took {cold.ranks[0].load_s:.1f} s"
 figures.time_parts(cold)
 
 # %% [markdown]
-# On a GPU the warm-up takes seconds and can be most of a short run: take its tokens per second for the machine's and you
-# measure the libraries' start, not the model. On a CPU it is some milliseconds, which the first run hardly shows; what two
-# runs then differ by is what else the machine did. In both the second run has none, for its processes have met its shapes.
+# Where the share is large, as on GPUs, on which the warm-up takes seconds, whoever takes that run's tokens per second for
+# the machine's measures the libraries' start, not the model. Where it is small, as on most CPUs, what the two runs differ
+# by is what else the machine did. In both the second run has none, for its processes have met its shapes.
 # Loading the weights is not in either: it comes before, and `run.ranks` tells what it took.
 #
 # Whoever compares two ways to generate must therefore warm up both, or say that the start is counted: where every
 # process handles one short job and ends, it belongs to what a user waits for.
 
 # %% [markdown]
-# The bars of each rank add up to the wall time of the run. *Waiting* is the time a rank spends at the end until the
-# slowest is done; *gather* is what bringing the answers together took.
-#
 # ## Exercise: n times the ranks, an nth of the time?
 #
-# Ten prompts of at most 20 new tokens each. From the TPOT and TTFT above, estimate the wall time in seconds that
-# **one** worker alone would need. Write it into `prediction`, then run the cell. (If one worker is all you have, it
-# runs the same again, and shows how steady your machine is.)
+# Ten prompts of at most `NEW_TOKENS` new tokens each. From the TPOT and TTFT above, **predict the seconds that one of
+# these ranks would need for all ten**, while the others are idle. The cell measures it three times. (If one rank is all
+# you have, it runs the same again, and shows how steady your machine is.)
 
 # %%
-prediction = 10.0  # seconds
+answer = ...
 
-with nbkit.Workers(1) as one_worker:
-    alone = one_worker.generate(prompts, article, engine="simple")
-
-print(f"1 worker: {alone.wall_s:.2f} s; workers above: {run.world_size}, {run.wall_s:.2f} s,", end=" ")
-print(f"{alone.wall_s / run.wall_s:.2f} times as fast")
-error = abs(prediction - alone.wall_s) / alone.wall_s
-print("Well predicted." if error < 0.25 else f"Your {prediction} s are {100 * error:.0f}% off. See the solution.")
+one_rank = [workers.generate(prompts, article, ranks=1, engine="simple") for _ in range(3)]
+lesson.check("one-rank-alone", answer, one_rank)
 
 # %% [markdown]
-# <details><summary>Solution</summary>
-#
-# A prompt takes TTFT + 19 x TPOT, less where its text ends early; ten prompts take ten times that, if one worker is as
-# fast as each of several. With a GPU each it nearly is, as long as the machine's processor launches fast enough for
-# all: then the largest share decides, and ten prompts on four workers (3, 3, 2 and 2) are at most 10 / 3 times as fast.
-# On a CPU the workers share the cores: one worker has all of them for itself, but a matrix with a single row does not
-# use them well, so that several workers with a part of the cores each are often faster. The line above says what it was
-# here.
-# </details>
+# Then look at what all ranks bring against one of them. Were all equal and alone, the largest share would decide: ten
+# prompts on four ranks (3, 3, 2 and 2) are at most 10 / 3 times as fast.
+
+# %%
+from nbkit.analysis.explained import explain_ranks, ratios
+
+times = ratios(one_rank, all_ranks, lambda run: run.wall_s)
+largest_share = -(-len(prompts) // workers.world_size)
+print(explain_ranks(times, workers.world_size, even=len(prompts) / largest_share))
 
 # %% [markdown]
 # ## Explore
@@ -169,7 +198,7 @@ print("Well predicted." if error < 0.25 else f"Your {prediction} s are {100 * er
 from nbkit import dashboards
 
 simple = nbkit.ARTICLE | {"engine": "simple"}
-explore = dashboards.Explore(workers, **simple, model=MODEL, max_new_tokens=20)
+explore = dashboards.Explore(workers, **simple, model=MODEL, max_new_tokens=NEW_TOKENS)
 explore
 
 # %% [markdown]
@@ -178,8 +207,15 @@ explore
 # `split_between_processes` divides the prompts, each rank generates with its own copy of the model, and the gather
 # puts the answers together. A token costs one pass through the model, which reads all the weights: the time per output
 # token.
-#
-# Next: [03_batches](03_batches.ipynb): several prompts for one reading.
 
 # %%
-workers.close()  # frees the ranks' memory; the dashboard starts them again when you press Run
+lesson.score()
+
+# %% [markdown]
+# [Solutions](../lessons/solutions/02_one_prompt_at_a_time.py); `%run -i ../lessons/solutions/02_one_prompt_at_a_time.py` tries them here.
+#
+# The dashboard above stays alive as long as this notebook's kernel. When you are done, shut the kernel down (menu
+# *Kernel*), or run `workers.close()` in a cell: that frees the memory of the ranks, and the dashboard starts them again
+# when you press its button.
+#
+# Next: [03_batches](03_batches.ipynb): several prompts for one reading.

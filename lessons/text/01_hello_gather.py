@@ -9,7 +9,9 @@
 
 # %%
 import nbkit
+from nbkit.app import exercises
 
+lesson = exercises.begin("01_hello_gather")
 workers = nbkit.Workers()
 
 # %% [markdown]
@@ -50,32 +52,35 @@ workers.run(hello)
 # %% [markdown]
 # ## Exercise: why the message stands in a list
 #
-# `gather_object` flattens one level. **Predict** what comes back if each rank passes the bare string `"hi"`: how many
-# items will the list have? Change `prediction`, then run the cell.
+# `gather_object` flattens one level. What comes back if each rank passes the bare string `"hi"`: **how many items will
+# the list have?** Put your number in the place of `...` and run the cell again.
+
 
 # %%
-prediction = 2
-
-
 def bare_string():
     from accelerate.utils import gather_object
 
     return gather_object("hi")
 
 
+answer = ...
+
 gathered = workers.run(bare_string)[0]
-if prediction == len(gathered):
-    print(f"Right: {gathered}")
-else:
-    print(f"You said {prediction}, but there are {len(gathered)} items: {gathered}. Why?")
+lesson.check("bare-string", answer, gathered)
 
 # %% [markdown]
-# <details><summary>Solution</summary>
+# Then look at the list, `gathered`: in a cell of your own, or in the one above. For a hint, run
+# `lesson.hint("bare-string")`.
 #
-# A string is a sequence of letters, and one level is flattened: each rank's <code>"hi"</code> becomes
-# <code>"h", "i"</code>, so there are 2 x the number of ranks. Only with a single rank is nothing flattened, since
-# nothing is gathered. Put what you gather in a list: <code>gather_object(["hi"])</code>.
-# </details>
+# ## Exercise: a sum that every rank knows
+#
+# Write a function in which each rank gathers **the square of its number**, and returns **the sum of what came
+# together**. Your answer is what `workers.run` returns.
+
+# %%
+answer = ...
+
+lesson.check("sum-of-squares", answer, workers.world_size)
 
 # %% [markdown]
 # ## Everyone must come
@@ -146,12 +151,21 @@ except nbkit.JobCancelled as cancelled:
 # others free for another job at the same time.
 
 # %% [markdown]
-# ## How long does a gather take?
+# ## Exercise: how long does a gather take?
 #
-# People often suspect communication when more GPUs do not help. So measure it:
+# People often suspect communication when more GPUs do not help. So it is measured here, on the slowest rank, five times
+# after a first one that sets up the connections. **Predict the milliseconds**; within half and twice is right.
 
 # %%
-gathers_ms = [1000 * max(workers.hello().gather_s) for _ in range(5)]
+answer = ...
+
+gathers_ms = [1000 * max(workers.hello().gather_s) for _ in range(6)][1:]
+lesson.check("gather-ms", answer, gathers_ms)
+
+# %% [markdown]
+# Then look:
+
+# %%
 print("milliseconds in the gather, on the slowest rank:", ", ".join(f"{ms:.2f}" for ms in gathers_ms))
 
 # %% [markdown]
@@ -168,8 +182,15 @@ dashboards.Hello(workers)
 #
 # Results come together in a collective: every rank calls `gather_object` with a list, and every rank gets the joined
 # list, in rank order. All ranks must come; and what it takes, you have measured.
-#
-# Next: [02_one_prompt_at_a_time](02_one_prompt_at_a_time.ipynb), where the ranks get real work.
 
 # %%
-workers.close()  # frees the ranks' memory; the dashboard starts them again when you press its button
+lesson.score()
+
+# %% [markdown]
+# [Solutions](../lessons/solutions/01_hello_gather.py); `%run -i ../lessons/solutions/01_hello_gather.py` tries them here.
+#
+# The dashboard above stays alive as long as this notebook's kernel. When you are done, shut the kernel down (menu
+# *Kernel*), or run `workers.close()` in a cell: that frees the memory of the ranks, and the dashboard starts them again
+# when you press its button.
+#
+# Next: [02_one_prompt_at_a_time](02_one_prompt_at_a_time.ipynb), where the ranks get real work.
