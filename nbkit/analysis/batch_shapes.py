@@ -46,9 +46,29 @@ class BatchShapes:
         return cls(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
 
     @property
+    def prefills(self) -> Floats:
+        """One for each batch."""
+        return np.ones_like(self.sequences)
+
+    @property
+    def prompts(self) -> Floats:
+        """Prompts that a prefill reads: all that are decoded."""
+        return self.sequences
+
+    @property
     def positions(self) -> Floats:
         """Positions of the prefill, padding included."""
         return self.sequences * self.length
+
+    @property
+    def squares(self) -> Floats:
+        """Positions of the prefill times the length they are read in."""
+        return self.positions * self.length
+
+    @property
+    def sequence_steps(self) -> Floats:
+        """Sequences of all steps after the first token."""
+        return self.decode_steps * self.sequences
 
     @property
     def decode_steps(self) -> Floats:

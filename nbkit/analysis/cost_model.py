@@ -1,4 +1,4 @@
-"""Cost model: how long a batch takes, fitted to runs, by a few numbers that mean something.
+"""Cost model: how long some work takes, fitted to runs, by a few numbers that mean something.
 
 A decode step reads all weights once, whatever the batch, then works for each sequence
 and reads what each has in the KV cache; a prefill works for each position and attends to
@@ -7,6 +7,10 @@ section 2, for the terms; that they add up is the model's assumption)::
 
     prefill = prefill_fixed_s + prefill_position_s x positions + prefill_square_s x positions x length
     decode  = step_fixed_s x steps + step_sequence_s x steps x sequences + step_cached_s x cached positions
+
+It is linear in sums over steps, so that any stretch of steps will do to fit it: a batch, or a window of an engine in
+which sequences join one by one, whose prefills and steps are added up (``work``). There the first token, too, comes
+from a decode step.
 
 All coefficients are seconds and non-negative. A fit knows nothing of what a device can do: where that is known
 (``hardware``), ``seconds`` are no less than it allows.
@@ -25,9 +29,13 @@ import numpy as np
 
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.hardware import Hardware, Lines, longest_of
+from nbkit.analysis.least_squares import fit_medians
+from nbkit.analysis.least_squares import non_negative_fit as non_negative_fit
 from nbkit.analysis.measured_range import MeasuredRange
+from nbkit.analysis.work import Stretches, Work, check_tells_work, work_of
 from nbkit.errors import InputError
 from nbkit.records import BatchRecord
+from nbkit.records.engine_spec import ENGINES
 from nbkit.records.run import Run
 
 PREFILL_COEFFICIENTS = ("prefill_fixed_s", "prefill_position_s", "prefill_square_s")
@@ -70,14 +78,15 @@ class FitQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostModel:
-    """Seconds of a batch by its shape, for one model, engine, dtype and machine.
+    """Seconds of work by its sums, for one model, engine, dtype and machine.
 
-    ``tokenize_s`` and ``detokenize_s`` are per batch and per token, ``between_s`` what
-    passes between a batch and the next, ``gather_rank_s`` and ``gather_prompt_s`` what a
-    gather takes for each further rank and for each prompt gathered. ``corrections`` are
-    in the order of their ranks; none stands for 1 everywhere. ``gather_basis`` says in words
-    what the gather's seconds are from. ``measured`` is between which values the model was
-    fitted, ``hardware`` what bounds its ranks; None where that is not known.
+    ``tokenize_s`` and ``detokenize_s`` are per batch (in flight: 0) and per token, ``between_s`` what
+    passes between a batch and the next, or in flight between a step and the next,
+    ``gather_rank_s`` and ``gather_prompt_s`` what a gather takes for each further rank and for each prompt
+    gathered. ``corrections`` are in the order of their ranks; none stands for 1 everywhere. ``gather_basis`` says
+    in words what the gather's seconds are from. ``measured`` is between which values the model was
+    fitted, ``hardware`` what bounds its ranks; None where that is not known. ``captures`` tells that steps
+    are CUDA graphs, on which it depends what an engine in flight reads at once.
     """
 
     engine: str
@@ -98,37 +107,43 @@ class CostModel:
     gather_basis: str = ""
     measured: MeasuredRange | None = None
     hardware: Hardware | None = None
+    captures: bool = False
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether sequences join one by one in the engine that it is of."""
+        return ENGINES[self.engine].in_flight
 
     @classmethod
     def fit(cls, runs: Sequence[Run]) -> CostModel:
         """Fit the model to runs of one engine and dtype; those on the fewest ranks give the coefficients.
 
-        Seconds are medians over batches of one shape; the fit minimises the sum of
+        Seconds are medians over stretches of the same work; the fit minimises the sum of
         squares of relative errors under the condition that no coefficient is negative.
         The more batch sizes and lengths there are among the runs, the more it knows.
 
         Raises
         ------
         InputError
-            There are no finished batches, or the runs differ in model, engine or dtype.
+            There are no finished batches, the runs differ in model, engine, dtype or quantisation, or they
+            do not tell what their steps worked on.
         """
         engine, dtype = _one_kind(runs)
         fewest = min(run.world_size for run in runs)
         reference = [run for run in runs if run.world_size == fewest]
         batches = [batch for run in reference for batch in run.batches]
-        shapes = BatchShapes.of(batches)
-        prefill = _fit_medians(_prefill_terms(shapes), [b.prefill_s for b in batches])
-        decode = _fit_medians(_decode_terms(shapes), [b.decode_s for b in batches])
-        tokenize = _fit_medians(_per_token(shapes.prompt_tokens), [b.tokenize_s for b in batches])
-        detokenize = _fit_medians(_per_token(shapes.new_tokens), [b.detokenize_s for b in batches])
+        work = work_of(batches)
+        prefill = fit_medians(_prefill_terms(work), [b.prefill_s for b in batches])
+        decode = fit_medians(_decode_terms(work), [b.decode_s for b in batches])
+        tokenize, detokenize = _fit_texts(reference)
         gather_rank_s, gather_prompt_s, gather_basis = _fit_gather(runs)
         model = cls(
             engine=engine,
             dtype=dtype,
             **dict(zip(PREFILL_COEFFICIENTS, prefill, strict=True)),
             **dict(zip(DECODE_COEFFICIENTS, decode, strict=True)),
-            tokenize_s=(tokenize[0], tokenize[1]),
-            detokenize_s=(detokenize[0], detokenize[1]),
+            tokenize_s=tokenize,
+            detokenize_s=detokenize,
             between_s=statistics.median(_between_s(run) for run in reference),
             gather_rank_s=gather_rank_s,
             gather_prompt_s=gather_prompt_s,
@@ -137,6 +152,7 @@ class CostModel:
             gather_basis=gather_basis,
             measured=MeasuredRange.of(runs),
             hardware=None,
+            captures=ENGINES[engine].captures_steps and any(r.device.startswith("cuda") for r in reference[0].ranks),
         )
         corrected = replace(model, corrections=tuple(_corrections(runs, model)))
         return replace(corrected, quality=_quality(corrected, fewest, batches))
@@ -148,26 +164,30 @@ class CostModel:
         not taken for a loss, or, where it says too much, for a gain.
         """
         batches = [batch for run in runs for batch in run.batches]
-        shapes = BatchShapes.of(batches)
-        prefill = _ratio(sum(b.prefill_s for b in batches), float(self.prefill_s(shapes).sum()))
-        decode = _ratio(sum(b.decode_s for b in batches), float(self.decode_s(shapes).sum()))
+        work = work_of(batches)
+        prefill = _ratio(sum(b.prefill_s for b in batches), float(self.prefill_s(work).sum()))
+        decode = _ratio(sum(b.decode_s for b in batches), float(self.decode_s(work).sum()))
         scaled = {name: prefill * getattr(self, name) for name in PREFILL_COEFFICIENTS}
         scaled |= {name: decode * getattr(self, name) for name in DECODE_COEFFICIENTS}
         return replace(self, **scaled)
 
-    def prefill_s(self, shapes: BatchShapes) -> Floats:
-        """Seconds of each batch's prefill, the first new token included, on an undisturbed rank; shape (batches,)."""
+    def prefill_s(self, work: Work) -> Floats:
+        """Seconds of prefills on an undisturbed rank, of a batch with its first new tokens; shape (stretches,)."""
         coefficients = [getattr(self, name) for name in PREFILL_COEFFICIENTS]
-        return np.asarray(_prefill_terms(shapes) @ np.array(coefficients))
+        return np.asarray(_prefill_terms(work) @ np.array(coefficients))
 
-    def decode_s(self, shapes: BatchShapes) -> Floats:
-        """Seconds of the decode steps of each batch on an undisturbed rank; shape (batches,)."""
+    def decode_s(self, work: Work) -> Floats:
+        """Seconds of the decode steps on an undisturbed rank; shape (stretches,)."""
         coefficients = [getattr(self, name) for name in DECODE_COEFFICIENTS]
-        return np.asarray(_decode_terms(shapes) @ np.array(coefficients))
+        return np.asarray(_decode_terms(work) @ np.array(coefficients))
 
-    def fixed_s(self, shapes: BatchShapes) -> Floats:
-        """The part of a batch's seconds that does not depend on how many sequences it has; shape (batches,)."""
-        return self.prefill_fixed_s + self.step_fixed_s * shapes.decode_steps
+    def fixed_s(self, work: Work) -> Floats:
+        """The part of the seconds that does not depend on how many sequences there are; shape (stretches,)."""
+        return self.prefill_fixed_s * work.prefills + self.step_fixed_s * work.decode_steps
+
+    def shared_s(self, work: Work, full: int) -> Floats:
+        """What of ``fixed_s`` its sequences would have to bear where always ``full`` share it; shape (stretches,)."""
+        return (self.prefill_fixed_s * work.prompts + self.step_fixed_s * work.sequence_steps) / full
 
     def correction(self, part: Literal["prefill", "decode"], ranks: int, sequences: Floats) -> Floats:
         """By what to multiply modelled seconds where so many ranks work on one machine; shape (batches,).
@@ -197,87 +217,59 @@ class CostModel:
         cached_s = correction * self.step_cached_s * shapes.sequences
         at_0_s = correction * (self.step_fixed_s + self.step_sequence_s * shapes.sequences) + cached_s * shapes.length
         lines = [Lines(at_0_s, cached_s), *self.hardware.step_lines(shapes, ranks)]
-        return np.maximum(prefill_s, self.hardware.prefill_s(shapes, ranks)), longest_of(lines, shapes.decode_steps)
+        least_s = self.hardware.prefill_s(shapes, ranks, with_head=not self.is_in_flight)
+        return np.maximum(prefill_s, least_s), longest_of(lines, shapes.decode_steps)
 
-    def fitted_s(self, shapes: BatchShapes, ranks: int) -> tuple[Floats, Floats]:
+    def fitted_s(self, work: Work, ranks: int) -> tuple[Floats, Floats]:
         """``seconds`` as the fit alone has them, whatever the hardware allows."""
-        prefill_s = self.prefill_s(shapes) * self.correction("prefill", ranks, shapes.sequences)
-        return prefill_s, self.decode_s(shapes) * self.correction("decode", ranks, shapes.sequences)
+        prefill_s = self.prefill_s(work) * self.correction("prefill", ranks, work.sequences)
+        return prefill_s, self.decode_s(work) * self.correction("decode", ranks, work.sequences)
 
     def gather_s(self, ranks: int, prompts: int) -> float:
         """Seconds of the gather at the end of a run."""
         return self.gather_rank_s * (ranks - 1) + self.gather_prompt_s * (prompts if ranks > 1 else 0)
 
 
-def non_negative_fit(terms: Floats, values: Floats) -> Floats:
-    """Coefficients >= 0 that minimise the sum of squares of relative errors of ``terms @ coefficients``.
-
-    Parameters
-    ----------
-    terms : array, shape (rows, k)
-        For small k: every subset of the terms is tried, since the solution is the best
-        ordinary least squares fit of some subset that has no negative coefficient
-        (Lawson and Hanson, "Solving least squares problems", 1974, chapter 23).
-    values : array, shape (rows,)
-        Rows with a value of 0 or less count with their absolute error.
-
-    Returns
-    -------
-    array, shape (k,)
-    """
-    weights = 1 / np.where(values > 0, values, 1.0)
-    weighted, target = terms * weights[:, None], values * weights
-    best, least = np.zeros(terms.shape[1]), float(target @ target)
-    for size in range(1, terms.shape[1] + 1):
-        for subset in map(list, itertools.combinations(range(terms.shape[1]), size)):
-            found = np.linalg.lstsq(weighted[:, subset], target, rcond=None)[0]
-            error = float(np.sum((weighted[:, subset] @ found - target) ** 2))
-            # A subset has to do better by more than rounding: fewer terms are preferred.
-            if found.min() >= 0 and error < least * (1 - 1e-9) - 1e-12:
-                best, least = np.zeros(terms.shape[1]), error
-                best[subset] = found
-    return best
-
-
 def _one_kind(runs: Sequence[Run]) -> tuple[str, str]:
     if not any(run.batches for run in runs):
         raise InputError("there are no finished batches to fit a cost model to; run a sweep first.")
-    for engine in {run.engine for run in runs if run.is_in_flight}:
-        raise InputError(
-            f"a cost model is of batches, and {engine} has none: its sequences join one by one. Take runs of batched."
-        )
-    kinds = {(run.settings.model, run.engine, run.dtype) for run in runs}
+    check_tells_work(runs)
+    kinds = {(run.settings.model, run.engine, run.dtype, run.settings.quantization) for run in runs}
     if len(kinds) > 1:
-        listed = "; ".join(", ".join(kind) for kind in sorted(kinds))
-        raise InputError(f"a cost model is fitted to runs of one model, engine and dtype, not of several: {listed}.")
-    _, engine, dtype = next(iter(kinds))
+        listed = "; ".join(", ".join(kind).removesuffix(", none") for kind in sorted(kinds))
+        raise InputError(
+            f"a cost model is fitted to runs of one model, engine, dtype and quantisation, not of several: {listed}."
+        )
+    _, engine, dtype, _ = next(iter(kinds))
     return engine, dtype
 
 
-def _prefill_terms(shapes: BatchShapes) -> Floats:
-    return np.stack([np.ones_like(shapes.length), shapes.positions, shapes.positions * shapes.length], axis=1)
+def _prefill_terms(work: Work) -> Floats:
+    return np.stack([work.prefills, work.positions, work.squares], axis=1)
 
 
-def _decode_terms(shapes: BatchShapes) -> Floats:
-    return np.stack(
-        [shapes.decode_steps, shapes.decode_steps * shapes.sequences, shapes.cached_positions],
-        axis=1,
-    )
+def _decode_terms(work: Work) -> Floats:
+    return np.stack([work.decode_steps, work.sequence_steps, work.cached_positions], axis=1)
+
+
+def _fit_texts(runs: Sequence[Run]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Seconds for each batch and each token: of prompts to be encoded, and of outputs to be decoded.
+
+    A window does not tell which prompts were encoded in it, a run does.
+    """
+    if runs[0].is_in_flight:
+        encoded = [_ratio(sum(b.tokenize_s for b in run.batches), sum(run.prompt_tokens), 0.0) for run in runs]
+        decoded = [_ratio(sum(b.detokenize_s for b in run.batches), sum(run.new_tokens), 0.0) for run in runs]
+        return (0.0, statistics.median(encoded)), (0.0, statistics.median(decoded))
+    batches = [batch for run in runs for batch in run.batches]
+    shapes = BatchShapes.of(batches)
+    encode_s = fit_medians(_per_token(shapes.prompt_tokens), [b.tokenize_s for b in batches])
+    decode_s = fit_medians(_per_token(shapes.new_tokens), [b.detokenize_s for b in batches])
+    return (encode_s[0], encode_s[1]), (decode_s[0], decode_s[1])
 
 
 def _per_token(tokens: Floats) -> Floats:
     return np.stack([np.ones_like(tokens), tokens], axis=1)
-
-
-def _fit_medians(terms: Floats, seconds: Iterable[float]) -> list[float]:
-    """Fit to the medians over rows that are alike: one batch that something disturbed then counts little."""
-    alike: dict[tuple[float, ...], list[float]] = defaultdict(list)
-    for row, value in zip(terms.tolist(), seconds, strict=True):
-        alike[tuple(row)].append(value)
-    rows = {row: statistics.median(values) for row, values in alike.items() if any(row)}
-    if not rows:
-        return [0.0] * terms.shape[1]
-    return [float(found) for found in non_negative_fit(np.array(list(rows)), np.array(list(rows.values())))]
 
 
 def _fit_gather(runs: Sequence[Run]) -> tuple[float, float, str]:
@@ -290,7 +282,7 @@ def _fit_gather(runs: Sequence[Run]) -> tuple[float, float, str]:
     if not several:
         return ASSUMED_GATHER_RANK_S, ASSUMED_GATHER_PROMPT_S, f"assumed: {ASSUMED_GATHER}"
     terms = np.array([(run.world_size - 1, run.finished_prompts) for run in several], dtype=np.float64)
-    rank_s, prompt_s = _fit_medians(terms, [statistics.mean(r.gather_s for r in run.ranks) for run in several])
+    rank_s, prompt_s = fit_medians(terms, [statistics.mean(r.gather_s for r in run.ranks) for run in several])
     sizes = sorted({run.world_size for run in several})
     if len(sizes) > 1:
         return rank_s, prompt_s, f"measured on {sizes[0]} to {sizes[-1]} ranks"
@@ -299,7 +291,9 @@ def _fit_gather(runs: Sequence[Run]) -> tuple[float, float, str]:
 
 
 def _between_s(run: Run) -> float:
-    """Seconds between a batch and the next, as they are on the run's ranks."""
+    """Seconds between a batch, or a step, and the next, as they are on the run's ranks."""
+    if run.is_in_flight:
+        return statistics.median(_between_steps_s(batch) for batch in run.batches)
     gaps = []
     for rank in {batch.rank for batch in run.batches}:
         own = [batch for batch in run.batches if batch.rank == rank]
@@ -307,40 +301,53 @@ def _between_s(run: Run) -> float:
     return max(0.0, statistics.median(gaps)) if gaps else 0.0
 
 
+def _between_steps_s(window: BatchRecord) -> float:
+    parts_s = window.tokenize_s + window.prefill_s + window.decode_s + window.detokenize_s + window.compile_s
+    steps = window.steps - 1 + (window.work.prefills if window.work is not None else 0)
+    return max(0.0, window.end_s - window.begin_s - parts_s) / max(1, steps)
+
+
 def _corrections(runs: Sequence[Run], model: CostModel) -> Iterable[Correction]:
     by_ranks: dict[int, list[BatchRecord]] = defaultdict(list)
     for run in runs:
         by_ranks[run.world_size] += run.batches
     for ranks, batches in sorted(by_ranks.items()):
-        by_size: dict[int, list[BatchRecord]] = defaultdict(list)
-        for batch in batches:
-            by_size[len(batch.indices)].append(batch)
-        rows = [(float(size), *_median_ratios(own, model)) for size, own in sorted(by_size.items())]
+        work = work_of(batches)
+        in_flight = isinstance(work, Stretches)
+        measured = np.array([(b.prefill_s, b.decode_s) for b in batches]).T
+        modelled = np.array([model.prefill_s(work), model.decode_s(work)])
+        # Of windows hardly two are alike, and one of them in three reads no prompt.
+        sizes = np.round(2 * np.log2(work.sequences)) if in_flight else work.sequences
+        every_prefill = _median_ratio(measured[0], modelled[0]) if in_flight else None
+        rows = []
+        for size in np.unique(sizes):
+            own = sizes == size
+            if in_flight and not modelled[1, own].any():
+                continue
+            prefill = _median_ratio(measured[0, own], modelled[0, own]) if every_prefill is None else every_prefill
+            decode = _median_ratio(measured[1, own], modelled[1, own])
+            rows.append((float(np.median(work.sequences[own])), prefill, decode))
         if rows:
             yield Correction(ranks, *zip(*rows, strict=True))
 
 
-def _median_ratios(batches: Sequence[BatchRecord], model: CostModel) -> tuple[float, float]:
-    """Measured over modelled seconds of prefill and of decode."""
-    shapes = BatchShapes.of(batches)
-    modelled = zip(model.prefill_s(shapes).tolist(), model.decode_s(shapes).tolist(), strict=True)
-    pairs = list(zip(batches, modelled, strict=True))
-    prefill = [_ratio(batch.prefill_s, prefill_s) for batch, (prefill_s, _) in pairs]
-    decode = [_ratio(batch.decode_s, decode_s) for batch, (_, decode_s) in pairs]
-    return statistics.median(prefill), statistics.median(decode)
+def _median_ratio(measured_s: Floats, modelled_s: Floats) -> float:
+    """Measured over modelled seconds, a median over those that have any; 1 where none has."""
+    some = modelled_s > 0
+    return float(np.median(measured_s[some] / modelled_s[some])) if some.any() else 1.0
 
 
-def _ratio(measured_s: float, modelled_s: float) -> float:
-    return measured_s / modelled_s if modelled_s > 0 else 1.0
+def _ratio(measured_s: float, modelled_s: float, otherwise: float = 1.0) -> float:
+    return measured_s / modelled_s if modelled_s > 0 else otherwise
 
 
 def _quality(model: CostModel, ranks: int, batches: Sequence[BatchRecord]) -> FitQuality:
-    shapes = BatchShapes.of(batches)
-    modelled = np.sum(model.fitted_s(shapes, ranks), axis=0)
-    alike: dict[tuple[float, float, float], list[tuple[float, float]]] = defaultdict(list)
-    keys = zip(shapes.sequences.tolist(), shapes.length.tolist(), shapes.steps.tolist(), strict=True)
+    work = work_of(batches)
+    modelled = np.sum(model.fitted_s(work, ranks), axis=0)
+    alike: dict[tuple[float, ...], list[tuple[float, float]]] = defaultdict(list)
+    keys = np.concatenate([_prefill_terms(work), _decode_terms(work)], axis=1).tolist()
     for key, batch, other in zip(keys, batches, modelled.tolist(), strict=True):
-        alike[key].append((batch.prefill_s + batch.decode_s, other))
+        alike[tuple(key)].append((batch.prefill_s + batch.decode_s, other))
     errors = []
     for pairs in alike.values():
         value = statistics.median(value for value, _ in pairs)

@@ -67,19 +67,22 @@ class Hardware:
         room = max(0, self.memory_bytes - self.weight_bytes) / min(ranks, self.ranks_a_machine)
         return np.floor(room / self._sequence_bytes(shapes))
 
-    def prefill_s(self, shapes: BatchShapes, ranks: int) -> Floats:
+    def prefill_s(self, shapes: BatchShapes, ranks: int, with_head: bool = True) -> Floats:
         """Seconds at least of each batch's prefill; shape (batches,), 0 where the speed is not known.
 
-        The formula is that of ``nbkit.analysis.roofline.prefill_limit``.
+        The formula is that of ``nbkit.analysis.roofline.prefill_limit``; without the output head where the
+        first token comes from a decode step.
         """
         speed = self.speed(ranks)
         if speed is None:
             return np.zeros_like(shapes.sequences)
         tokens, per_token = shapes.positions, self.shape.flops_per_token(0)
         for_context = self.shape.flops_per_token(1) - per_token
-        not_needed = 2 * (tokens - shapes.sequences) * self.shape.table_parameters
+        heads = shapes.sequences if with_head else 0.0
+        not_needed = 2 * (tokens - heads) * self.shape.table_parameters
         flops = tokens * (per_token + for_context * (shapes.length + 1) / 2) - not_needed
-        moved = self.shape.weight_bytes(self.dtype) + tokens * self._position_bytes
+        head_bytes = 0 if with_head else self.shape.table_parameters * item_bytes(self.dtype)
+        moved = self.shape.weight_bytes(self.dtype) - head_bytes + tokens * self._position_bytes
         return np.maximum(moved / speed.bytes_per_s, flops / speed.flops_per_s)
 
     def step_lines(self, shapes: BatchShapes, ranks: int) -> list[Lines]:

@@ -6,7 +6,10 @@ The account is of wall time, T, on n ranks, and it adds up exactly::
         + start-up and tokenisation + gather and synchronisation + rest
 
 What a rank's seconds should have been comes from a cost model that was fitted to runs on
-as few ranks as possible (``cost_model``); B is the batch size, of batches that are full.
+as few ranks as possible (``cost_model``); B is the batch size, of batches that are full. Of an engine in which
+sequences join one by one, B are its places, and what is said below of a batch holds of each step: places are empty
+when no prompt is left to take, or none may join yet. That sequences wait while others' prompts are read is no loss:
+the rank works.
 
 Held against a model that is calibrated to the run itself (``CostModel.calibrated``), as the
 run on the fewest ranks is in ``scaling``, no loss is below 0 and useful work is 100% at most. A rank that is
@@ -22,6 +25,7 @@ import numpy as np
 
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
+from nbkit.analysis.work import Stretches, Work, check_tells_work, work_of
 from nbkit.records import RankRecord
 from nbkit.records.run import Run
 
@@ -45,8 +49,8 @@ class LostTime:
     divided by n. ``losses`` has a value for each of ``LOSSES``:
 
     batch quantisation
-        Batches do not divide evenly. The fixed seconds of a batch (those that do not
-        depend on its number of sequences) times the share of its B places that is
+        Batches do not divide evenly. The fixed seconds of a batch, or in flight of a prefill or step (those that
+        do not depend on its number of sequences), times the share of its B places that is
         empty, summed over a rank's batches, a mean over ranks; and what ranks wait
         because the last one had more prompts than the mean. Never negative.
     imbalance
@@ -55,7 +59,9 @@ class LostTime:
     padding
         The model's seconds for padding, and for steps after a sequence's end, summed
         over a rank's batches, a mean over ranks; and what ranks wait because the last
-        one had more of it. Never negative.
+        one had more of it. Never negative. In flight each sequence is read as far as the longest
+        beside it, and what was computed for outputs that nobody got counts here too: of a run that was stopped, or
+        of sequences that were begun anew.
     slower ranks
         Measured minus modelled seconds of prefill and decode, a mean over ranks, and
         what ranks wait because the last one was slower. Below 0 where the ranks were
@@ -112,7 +118,13 @@ def lost_time(run: Run, model: CostModel) -> LostTime:
         On n ranks; of a run that was stopped, what was finished counts as useful.
     model : CostModel
         Fitted to runs of the same model, engine and dtype on as few ranks as possible.
+
+    Raises
+    ------
+    InputError
+        The run does not tell what its steps worked on.
     """
+    check_tells_work([run])
     full = _full_batch(run)
     useful = _useful_s(run, model, full)
     by_rank = [_seconds_of_rank(run, model, record, useful, full) for record in run.ranks]
@@ -128,6 +140,9 @@ def lost_time(run: Run, model: CostModel) -> LostTime:
 
 def _full_batch(run: Run) -> int:
     """B: the batch size, or, where it was halved for want of memory on the way, that of the largest batch before."""
+    if run.is_in_flight:
+        refused = max((refused.sequences for refused in run.out_of_memory), default=1)
+        return max(refused, 1, min(run.batch_size, len(run.prompts)))
     largest = max((len(batch.indices) for batch in run.batches), default=1)
     return max(largest, min(run.batch_size, len(run.prompts)))
 
@@ -139,10 +154,10 @@ def _seconds_of_rank(run: Run, model: CostModel, record: RankRecord, useful: Flo
     these prompts took more or less than that.
     """
     own = [batch for batch in run.batches if batch.rank == record.rank]
-    shapes = BatchShapes.of(own)
+    work: Work = work_of(own)
     own_prompts = [index for batch in own for index in batch.indices]
-    useful_s, expected_s = float(useful[own_prompts].sum()), model.prefill_s(shapes) + model.decode_s(shapes)
-    empty_s = float((model.fixed_s(shapes) * (1 - shapes.sequences / full)).sum())
+    useful_s, expected_s = float(useful[own_prompts].sum()), model.prefill_s(work) + model.decode_s(work)
+    empty_s = max(0.0, float((model.fixed_s(work) - model.shared_s(work, full)).sum()))
     tokenizing_s = sum(batch.tokenize_s + batch.detokenize_s for batch in own)
     by_number_s = len(own_prompts) * float(useful[useful > 0].mean()) if own_prompts else 0.0
     seconds = {
@@ -166,8 +181,12 @@ def _useful_s(run: Run, model: CostModel, full: int) -> Floats:
     """The model's seconds for each prompt's own tokens, one of ``full`` in a batch; 0 without output; (prompts,)."""
     length = np.array(run.prompt_tokens, dtype=np.float64)
     steps = np.array(run.new_tokens, dtype=np.float64)
-    alone = BatchShapes(np.ones_like(length), length, steps, length, steps)
-    seconds = model.prefill_s(alone) + model.decode_s(alone) - model.fixed_s(alone) * (1 - 1 / full)
+    alone: Work
+    if run.is_in_flight:
+        alone = Stretches.of_prompts(length, steps)
+    else:
+        alone = BatchShapes(np.ones_like(length), length, steps, length, steps)
+    seconds = model.prefill_s(alone) + model.decode_s(alone) - model.fixed_s(alone) + model.shared_s(alone, full)
     return np.where(steps > 0, seconds, 0.0)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from nbkit.analysis.cost_model import CostModel
 from nbkit.analysis.distinctions import distinctions, place_of, settings_in_words
+from nbkit.analysis.known_hardware import known_hardware
 from nbkit.analysis.lost_time import LostTime, lost_time
 from nbkit.errors import InputError
 from nbkit.records.run import Run
@@ -113,9 +114,9 @@ def scaling(runs: Sequence[Run], model: CostModel | None = None) -> list[Scaling
     points = [_point(by_ranks[ranks], fewest) for ranks in sorted(by_ranks)]
     try:
         model = (model or CostModel.fit(runs)).calibrated([_median_run(fewest)])
+        accounts = [lost_time(_median_run(by_ranks[point.ranks]), model) for point in points]
     except InputError as error:
         return [dataclasses.replace(point, why_no_account=str(error)) for point in points]
-    accounts = [lost_time(_median_run(by_ranks[point.ranks]), model) for point in points]
     return [
         dataclasses.replace(point, lost=account, gap=account.minus(accounts[0]))
         for point, account in zip(points, accounts, strict=True)
@@ -132,8 +133,9 @@ def kinds(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def best_model(runs: Sequence[Run], of: Run) -> CostModel:
-    """The cost model fitted to all runs of the same model, engine and dtype as one run."""
-    return CostModel.fit(kinds(runs)[kind(of)])
+    """The cost model fitted to all runs of the same kind as one run, with what is known to bound its ranks."""
+    own = kinds(runs)[kind(of)]
+    return dataclasses.replace(CostModel.fit(own), hardware=known_hardware(own)[0])
 
 
 def points_by_series(runs: Sequence[Run]) -> dict[str, list[ScalingPoint]]:
@@ -183,8 +185,11 @@ def explain_all(points: Sequence[ScalingPoint]) -> list[str]:
 
 
 def kind(run: Run) -> str:
-    """What a cost model is fitted to: a run's model, engine and dtype, in words."""
-    return f"{run.settings.model}, {run.engine}, {run.dtype}"
+    """What a cost model is fitted to: a run's model, engine and dtype, and a quantisation if any, in words."""
+    quantization = run.settings.quantization
+    return f"{run.settings.model}, {run.engine}, {run.dtype}" + (
+        f", {quantization}" if quantization != "none" else ""
+    )
 
 
 def _in_words(ranks: int) -> str:

@@ -2,7 +2,7 @@
 
 The prompts are dealt by ``nbkit.inference.schedule``, the code that the ranks themselves call; only
 the seconds of a batch are the model's instead of a device's. In the dynamic split the
-rank that is free first takes the next batch.
+rank that is free first takes the next batch. Where sequences join one by one, ``in_flight`` simulates each rank.
 
 No forecast is faster than the hardware allows or holds more than its memory, where these are known
 (``CostModel.hardware``); what limits it and what lies beyond the measured, it says itself.
@@ -11,107 +11,20 @@ No forecast is faster than the hardware allows or holds more than its memory, wh
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from nbkit.analysis.batch_shapes import BatchShapes, Floats
 from nbkit.analysis.cost_model import CostModel
+from nbkit.analysis.forecast import Forecast as Forecast
+from nbkit.analysis.forecast import Workload as Workload
+from nbkit.analysis.forecast import limits_of, order_s
 from nbkit.analysis.hardware import Hardware
+from nbkit.analysis.in_flight_forecast import simulate_in_flight
 from nbkit.errors import InputError, shorten
 from nbkit.inference import schedule
-from nbkit.prompts import draw_lengths
 from nbkit.records.engine_spec import MOST_SEQUENCES
-from nbkit.records.run import Run
 from nbkit.records.settings import AUTO, Settings
-
-DRAWN = 10_000
-"""So many lengths are drawn; a larger workload repeats them."""
-SLOWER = 1.02
-"""From here on a forecast says by how much the hardware holds a fit back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What is asked for: ``prompt_tokens`` and ``new_tokens`` of each prompt, both of shape (prompts,)."""
-
-    prompt_tokens: npt.NDArray[np.int64]
-    new_tokens: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, run: Run) -> Workload:
-        """The lengths of the prompts and outputs that a complete run had."""
-        return cls(np.array(run.prompt_tokens), np.array(run.new_tokens))
-
-    @classmethod
-    def drawn(
-        cls,
-        prompts: int,
-        prompt_tokens: int,
-        new_tokens: int,
-        prompt_distribution: str = "constant",
-        new_distribution: str = "constant",
-    ) -> Workload:
-        """Lengths from distributions, by their means in tokens; see ``nbkit.prompts.LENGTH_DISTRIBUTIONS``.
-
-        Raises
-        ------
-        InputError
-            A number is not a whole number of at least 1, or there is no such distribution.
-        """
-        return cls(
-            _repeated(prompts, prompt_tokens, prompt_distribution, seed=0),
-            _repeated(prompts, new_tokens, new_distribution, seed=1),
-        )
-
-    def __len__(self) -> int:
-        return len(self.prompt_tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a simulated run would be. Seconds count from its begin.
-
-    ``tokens_per_second`` counts tokens that users get. ``mean_ttft_s`` is the time to first
-    token from a batch's begin, as in a Run; ``mean_first_token_s`` is from the run's begin,
-    so it holds what a prompt waits until its batch is taken. ``mean_tpot_s`` is the time per
-    output token. ``busy`` is the share of the ranks' time in which they have a batch, 0 to 1.
-    ``largest_batch`` is in sequences, ``memory_bytes`` the most that weights and KV cache of a batch
-    take (activations are not counted); None where the model's shape is not known. ``fits`` is
-    False where batches as large as asked for do not fit into memory and were split.
-    ``limits`` say, in sentences, what the hardware allows and what of it is not known; ``beyond``
-    what lies outside of what was measured, empty where nothing does.
-    """
-
-    ranks: int
-    settings: Settings
-    prompts: int
-    wall_s: float
-    tokens_per_second: float
-    mean_ttft_s: float
-    mean_first_token_s: float
-    mean_tpot_s: float
-    busy: float
-    batches: int
-    gather_s: float
-    largest_batch: int
-    memory_bytes: float | None
-    fits: bool
-    limits: tuple[str, ...]
-    beyond: tuple[str, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What has to be known of the forecast, in sentences."""
-        return *self.limits, *(f"Extrapolated: {'; '.join(self.beyond)}." for _ in self.beyond[:1])
-
-    @property
-    def gpu_hours(self) -> float:
-        """Ranks times wall time, in hours: what a cloud bills if each rank has a GPU."""
-        return self.ranks * self.wall_s / 3600
 
 
 def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: int) -> Forecast:
@@ -125,7 +38,8 @@ def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: in
         At least one prompt.
     settings : Settings
         ``batch_size``, ``token_budget``, ``split``, ``order`` and ``pad_to_multiple_of`` take
-        effect; lengths are the workload's. A batch that does not fit into memory is split evenly into as few as do.
+        effect; lengths are the workload's. A batch that does not fit into memory is split evenly into as few as do;
+        of an engine in flight as many sequences are under way as fit.
     ranks : int
         At least 1.
 
@@ -136,18 +50,21 @@ def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: in
         into memory.
     """
     _check(model, workload, settings, ranks)
+    if model.is_in_flight:
+        return simulate_in_flight(model, workload, settings, ranks)
     asked = _deal(workload, settings, ranks)
     dealt, owner, shapes = _split_to_fit(model.hardware, *asked, workload, settings, ranks)
     prefill_s, decode_s = model.seconds(shapes, ranks)
     tokenize_s = _per_token_s(model.tokenize_s, shapes.prompt_tokens)
     detokenize_s = _per_token_s(model.detokenize_s, shapes.new_tokens)
     batch_s = tokenize_s + prefill_s + decode_s + detokenize_s + model.between_s
-    order_s = _order_s(model, workload, settings, ranks)
-    begin_s, done_s = _begins(batch_s, owner, ranks, order_s)
+    begin_s, done_s = _begins(batch_s, owner, ranks, order_s(model, workload, settings, ranks))
     gather_s = model.gather_s(ranks, len(workload))
     wall_s = float(done_s.max()) + gather_s
     first_token_s = tokenize_s + prefill_s
     prompts = len(workload)
+    asked_shapes = _shapes(asked[0], workload, settings)
+    fitted_s = float(np.sum(model.fitted_s(shapes, ranks)))
     return Forecast(
         ranks=ranks,
         settings=settings,
@@ -163,7 +80,7 @@ def simulate(model: CostModel, workload: Workload, settings: Settings, ranks: in
         largest_batch=int(shapes.sequences.max()),
         memory_bytes=float(model.hardware.memory_of(shapes).max()) if model.hardware is not None else None,
         fits=len(dealt) == len(asked[0]),
-        limits=tuple(_limits(model, _shapes(asked[0], workload, settings), shapes, prefill_s, decode_s, ranks)),
+        limits=tuple(limits_of(model, asked_shapes, shapes, float(np.sum([prefill_s, decode_s])), fitted_s, ranks)),
         beyond=model.measured.beyond(shapes, ranks) if model.measured is not None else (),
     )
 
@@ -237,38 +154,6 @@ def _split_to_fit(
     return cut, None if owner is None else np.repeat(owner, parts), _shapes(cut, workload, settings)
 
 
-def _limits(
-    model: CostModel, asked: BatchShapes, shapes: BatchShapes, prefill_s: Floats, decode_s: Floats, ranks: int
-) -> Iterator[str]:
-    """In sentences: what did not fit, what the hardware holds back, what is assumed or not known."""
-    hardware = model.hardware
-    if hardware is None:
-        yield "What the device's memory and speed allow is not known, and nothing is held to it."
-    else:
-        yield from _hardware_limits(hardware, asked, shapes, ranks)
-        fitted_s = float(np.sum(model.fitted_s(shapes, ranks)))
-        times = float(np.sum(prefill_s) + np.sum(decode_s)) / fitted_s if fitted_s else 1.0
-        if times > SLOWER:
-            yield (
-                f"Held to what {hardware.name} can do: its batches take {times:.2f} times as long as they would "
-                "by the fit alone."
-            )
-
-
-def _hardware_limits(hardware: Hardware, asked: BatchShapes, shapes: BatchShapes, ranks: int) -> Iterator[str]:
-    if hardware.memory_bytes is None:
-        yield f"How much memory {hardware.name} has is not known: whether the batches fit is not told."
-    elif len(asked.sequences) != len(shapes.sequences):
-        worst = int(np.argmax(hardware.memory_of(asked)))
-        yield (
-            f"Batches of {asked.sequences[worst]:,.0f} do not fit into {hardware.memory_bytes / 2**30:.0f} GiB: "
-            f"weights and KV cache would take {hardware.memory_of(asked)[worst] / 2**30:.0f} GiB; split into batches "
-            f"of at most {shapes.sequences.max():,.0f}."
-        )
-    if hardware.speed(ranks) is None:
-        yield f"How fast {hardware.name} reads and computes is not known: nothing is held to its limit."
-
-
 def _shapes(dealt: schedule.Batches, workload: Workload, settings: Settings) -> BatchShapes:
     prompt_tokens, new_tokens = workload.prompt_tokens[dealt.indices], workload.new_tokens[dealt.indices]
     multiple = _multiple(settings)
@@ -302,25 +187,6 @@ def _begins(batch_s: Floats, owner: schedule.Indices | None, ranks: int, order_s
     return np.array(begins_s), np.array(free_s)
 
 
-def _order_s(model: CostModel, workload: Workload, settings: Settings, ranks: int) -> float:
-    """Seconds to count tokens for the order, each rank its share; in the dynamic split the counts are gathered."""
-    if settings.order == "as_given":
-        return 0.0
-    counting_s = model.tokenize_s[1] * float(workload.prompt_tokens.sum()) / ranks
-    return counting_s + (model.gather_s(ranks, len(workload)) if settings.split == "dynamic" else 0.0)
-
-
 def _per_token_s(fixed_and_token_s: tuple[float, float], tokens: Floats) -> Floats:
     fixed_s, token_s = fixed_and_token_s
     return fixed_s + token_s * tokens
-
-
-# Drawing takes longer than simulating, and a slider asks for the same lengths again and again.
-@lru_cache(maxsize=16)
-def _drawn(count: int, mean: int, distribution: str, seed: int) -> npt.NDArray[np.int64]:
-    return np.array(draw_lengths(count, mean, distribution, seed))
-
-
-def _repeated(count: int, mean: int, distribution: str, seed: int) -> npt.NDArray[np.int64]:
-    drawn = _drawn(min(count, DRAWN) if isinstance(count, int) else count, mean, distribution, seed)
-    return np.resize(drawn, count)

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
+from nbkit.engines.joining import row_bucket as row_bucket
+
 RUNS_BEFORE = 2
 """Runs before the capture, in which libraries choose kernels and take workspace."""
-
-LEAST_ROWS = 2
-"""One row is a case of its own to torch.compile, worth seconds."""
 
 POSITION_BUCKET = 64
 """Half of it would save 2% of a step of 100 sequences, and take twice as many graphs of 0.06 s each (an H100)."""
@@ -107,13 +106,6 @@ class _Graph:
     def replay(self) -> torch.Tensor:
         self._graph.replay()
         return self._logits
-
-
-def row_bucket(rows: int, most: int) -> int:
-    """2, 4, 8, then multiples of about a quarter, at most ``most``."""
-    step = max(8, (1 << (rows - 1).bit_length()) >> 2)
-    bucket = -(-rows // step) * step if rows > 8 else 1 << (rows - 1).bit_length()
-    return min(most, max(LEAST_ROWS, bucket))
 
 
 def position_bucket(length: int, most: int) -> int:

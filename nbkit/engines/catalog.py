@@ -10,8 +10,8 @@ from nbkit.models import LoadedModel
 from nbkit.records.settings import Settings
 
 if TYPE_CHECKING:
-    from nbkit.engines.in_flight import SequencePool
     from nbkit.engines.sampling import NextTokens
+    from nbkit.engines.sequence_pool import SequencePool
 
 # Everything below is imported where it is made: the notebook, too, imports this package, to read what engines
 # send, and torch it can do without; some of the libraries not everybody has.

@@ -13,19 +13,16 @@ from dataclasses import dataclass, field
 import torch
 
 from nbkit.engines.attention_masks import check_attention
-from nbkit.engines.in_flight import Finished, Step
+from nbkit.engines.joining import of_like_length
 from nbkit.engines.memory import may_keep
 from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.engines.sequence_pool import Finished, Step
 from nbkit.engines.slot_decoder import SlotDecoder, kept_decoder
 from nbkit.engines.warm_up import ANY_TOKEN, Preparation
 from nbkit.models import LoadedModel
+from nbkit.records import StepWork
 from nbkit.records.settings import Settings
-
-LIKE_LENGTH, LIKE_LENGTH_IN_SHAPES = 0.75, 0.5
-"""Prompts join together that are at least this share of the longest one's length, so that little is padded.
-
-The second is for where shapes cost: there a prefill more takes longer than padding."""
 
 MOST_PREPARED = 64
 """Shapes of a prefill, and as many of a step, that are prepared before a run: the likeliest ones."""
@@ -43,10 +40,16 @@ class _SlotSequence:
 
 
 class _Launched:
-    """A step that has begun: of ``sequences`` (n) the tokens chosen (n,), at ``positions`` (n,); on the device."""
+    """A step that has begun: of ``sequences`` (n) the tokens chosen (n,), at ``positions`` (n,); on the device.
 
-    def __init__(self, sequences: list[_SlotSequence], chosen: torch.Tensor, positions: torch.Tensor) -> None:
+    ``length`` positions are attended to for each.
+    """
+
+    def __init__(
+        self, sequences: list[_SlotSequence], chosen: torch.Tensor, positions: torch.Tensor, length: int
+    ) -> None:
         self.sequences = sequences
+        self.length = length
         self.chosen = chosen
         self.positions = positions
         self._on_host = chosen.to("cpu", non_blocking=True)
@@ -163,8 +166,7 @@ class CompiledPool:
     def step(self) -> Step:
         """Fill slots with prompts that wait to join, else decode one token for each sequence."""
         if self._joining and self._ahead is None:
-            read, width = self._prefill()
-            return Step([], [], is_prefill=True, read=read, width=width)
+            return self._prefill()
         return self._decode()
 
     @property
@@ -173,22 +175,22 @@ class CompiledPool:
             self._kept = kept_decoder(self._loaded, self._settings.quantization, self.capacity)
         return self._kept
 
-    def _prefill(self) -> tuple[list[int], int]:
-        """Write the prompts, but for their last tokens, into free slots; those go into the first decode step.
-
-        Their indices, and the positions that were read for each.
-        """
+    def _prefill(self) -> Step:
+        """Write the prompts, but for their last tokens, into free slots; those go into the first decode step."""
         self._joining.sort(key=lambda waiting: -len(waiting[1]))
         lengths = [len(tokens) for _, tokens in self._joining]
-        like = LIKE_LENGTH_IN_SHAPES if self._decoder.captures else LIKE_LENGTH
-        alike = [length for length in lengths if length >= like * lengths[0]]
-        count = self._decoder.prefill_count(alike)
+        count = self._decoder.prefill_count(lengths[: of_like_length(lengths, self._decoder.captures)])
         joining = self._joining[:count]
         self._decoder.make_room(lengths[0] + self._settings.max_new_tokens)
         self._decoder.prefill([tokens for _, tokens in joining], first_slot=len(self._active))
         self._active += [_SlotSequence(index, tokens, len(tokens) - 1, tokens[-1]) for index, tokens in joining]
         del self._joining[: len(joining)]
-        return [index for index, _ in joining], self._decoder.prefill_width(lengths[0])
+        if self._device.type == "cuda":
+            # The next step would wait for it as soon as it copies its tokens there, and be taken for slow.
+            torch.cuda.synchronize(self._device)
+        rows, width = self._decoder.prefill_rows(count), self._decoder.prefill_width(lengths[0])
+        read, work = [index for index, _ in joining], StepWork.of_prefill(count, rows, width)
+        return Step([], [], is_prefill=True, read=read, width=width, work=work)
 
     def _decode(self) -> Step:
         launched = self._ahead or self._launch_from_host()
@@ -205,7 +207,8 @@ class CompiledPool:
             sequence.tokens.append(token)
             new.append(sequence.index)
         compile_s, self._compile_s = self._compile_s, 0.0
-        return Step(self._take_out_finished(), new, compile_s=compile_s, discarded=discarded)
+        work = StepWork.of_decode(len(launched.sequences), launched.length)
+        return Step(self._take_out_finished(), new, compile_s=compile_s, discarded=discarded, work=work)
 
     def _launch_from_host(self) -> _Launched:
         """Begin a step for the sequences under way."""
@@ -230,7 +233,7 @@ class CompiledPool:
         length = max(sequence.position for sequence in active) + 1 + new
         logits, compile_s = self._decoder.step(tokens, positions, length, self.capacity)
         self._compile_s += compile_s
-        return _Launched(active, self._chooser.choose(logits, active, ahead=new), positions)
+        return _Launched(active, self._chooser.choose(logits, active, ahead=new), positions, length)
 
     def _take_out_finished(self) -> list[Finished]:
         """Free the slots of sequences that have ended; the last ones move into them: no step computes a gap."""

@@ -21,10 +21,10 @@ from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_availa
 
 from nbkit.engines import transformers_private
 from nbkit.engines.attention_masks import check_attention
-from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.memory import may_keep
 from nbkit.engines.sampling import NextTokens
 from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.engines.sequence_pool import Finished, Step
 from nbkit.engines.shared_copy import shared_copy
 from nbkit.engines.warm_up import Preparation
 from nbkit.errors import InputError

@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from nbkit.engines.joining import is_time_to_join
 from nbkit.engines.memory import PeakMemory, free_memory, is_out_of_memory
 from nbkit.engines.prompt_check import encoded
 from nbkit.engines.protocol import BatchDone, Streamed, UnderWay, Watch
-from nbkit.engines.sequence_end import FinishReason, SequenceEnd
+from nbkit.engines.sequence_end import SequenceEnd
+from nbkit.engines.sequence_pool import Finished, SequencePool, Step
 from nbkit.engines.timed_generate import SHOWN_SEQUENCES, STREAMED_SEQUENCES, STREAMED_TOKENS
 from nbkit.engines.warm_up import ANY_TOKEN, USUAL_LENGTH, Preparation, shapes_cost
 from nbkit.errors import PromptError
 from nbkit.models import LoadedModel
-from nbkit.records import BatchRecord, OutOfMemory, Output, OutputTimes
+from nbkit.records import BatchRecord, OutOfMemory, Output, OutputTimes, StepWork
 from nbkit.records.request import Request
 from nbkit.records.settings import Settings
 from nbkit.records.step_times import MOST_STEPS, StepTimes
@@ -30,80 +31,6 @@ FIRST_STEPS = 4
 
 WINDOW_S = 0.5
 """Outputs are handed on at least this far apart: each record costs a message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A sequence that has ended: its prompt's index, and all its new tokens, the end-of-sequence token included."""
-
-    index: int
-    tokens: list[int]
-    reason: FinishReason
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one step brought.
-
-    ``new_tokens`` has, for each new token, its prompt's index: of several tokens of one sequence, several times.
-    ``is_prefill`` tells a step that worked on prompts from one that only decoded.
-    ``compile_s`` seconds of it went into compiling or capturing. ``discarded`` tokens were
-    computed for sequences that had ended. ``read`` are the indices of the prompts that the step read, each but
-    for its last token and in ``width`` positions; none where a pool does not tell.
-    """
-
-    finished: list[Finished]
-    new_tokens: list[int]
-    is_prefill: bool = False
-    compile_s: float = 0.0
-    discarded: int = 0
-    read: Sequence[int] = ()
-    width: int = 0
-
-
-class SequencePool(Protocol):
-    """Sequences that are decoded side by side; one may join whenever another has ended.
-
-    ``capacity`` is the most sequences at once; it may be set lower after ``abort``.
-    ``joins_cheaply`` tells that a sequence joining by itself does not hold up the others.
-    """
-
-    capacity: int
-    joins_cheaply: bool
-
-    def add(self, index: int, tokens: list[int]) -> None:
-        """Let a prompt, by its index and token ids, join at the next step."""
-        ...
-
-    def step(self) -> Step:
-        """One step for all sequences."""
-        ...
-
-    def under_way(self, most: int) -> list[tuple[int, list[int]]]:
-        """The indices and the new tokens so far of up to ``most`` sequences."""
-        ...
-
-    @property
-    def new_tokens(self) -> int:
-        """New tokens so far of all sequences under way."""
-        ...
-
-    @property
-    def cache_positions(self) -> int:
-        """Positions for which its KV cache has memory now; 0 if that is not known, or taken as it is needed."""
-        ...
-
-    def preparations(self, lengths: Sequence[int]) -> list[Preparation]:
-        """What it will compute for such prompts that costs more the first time; none: what its first steps do."""
-        ...
-
-    def abort(self) -> None:
-        """Forget all sequences; the pool can be used afterwards."""
-        ...
-
-    def give_up_memory(self) -> None:
-        """Let go of the cache, after ``abort``: what is decoded next takes a new one."""
-        ...
 
 
 class InFlightEngine:
@@ -205,6 +132,7 @@ class InFlightEngine:
             first_token_s=window.first_token_s,
             after_first_s=window.after_first_s,
             step_times=window.step_times(self._pool.cache_positions),
+            work=window.work,
         )
         return BatchDone(record, outputs)
 
@@ -238,6 +166,7 @@ class _Window:
     decode_steps: int = 0
     first_token_s: float = 0.0
     after_first_s: float = 0.0
+    work: StepWork | None = field(default_factory=StepWork)
     steps_s: list[float] = field(default_factory=list)
     keeps_steps: bool = True
 
@@ -286,8 +215,7 @@ class _Scheduler:
         if self._watch.cancelled:
             return False
         free = self._pool.capacity - len(self._in_pool)
-        # A prefill holds up the sequences under way, so several join at once.
-        if free > 0 and (self._pool.joins_cheaply or free * 8 >= self._pool.capacity or self.is_empty):
+        if is_time_to_join(free, self._pool.capacity, self.is_empty, self._pool.joins_cheaply):
             while self._has_room() and self._draw(window):
                 self._join(self._waiting.popleft())
         return not self.is_empty
@@ -309,6 +237,7 @@ class _Scheduler:
         seconds = now_s - began_s - step.compile_s
         window.compile_s += step.compile_s
         window.discarded += step.discarded
+        window.work = None if window.work is None or step.work is None else window.work + step.work
         if step.is_prefill:
             window.prefill_s += seconds
         else:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.engines.generation_rules import library_rules
-from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.openvino_conversion import PRECISIONS, converted_folder, plugin_options, why_unfit
 from nbkit.engines.sequence_end import FinishReason, SequenceEnd
+from nbkit.engines.sequence_pool import Finished, Step
 from nbkit.engines.warm_up import Preparation
 from nbkit.errors import InputError
 from nbkit.models import LoadedModel

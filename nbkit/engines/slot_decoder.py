@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from nbkit.engines import joining
 from nbkit.engines.attention_masks import AttentionMasks
-from nbkit.engines.captured_step import CapturedStep, Shape, row_bucket
+from nbkit.engines.captured_step import CapturedStep, Shape
 from nbkit.engines.compiled_layers import with_compiled_layers
 from nbkit.engines.grouped_attention import with_grouped_attention
 from nbkit.engines.packed_linear import can_pack, packed_bytes, packed_copy
@@ -25,12 +26,6 @@ from nbkit.files.machine import speaks_for_all
 from nbkit.models import LoadedModel
 from nbkit.models.memory import free_bytes
 from nbkit.models.torch_private import compiler_errors
-
-PREFILL_POSITIONS = 4096
-"""The most positions of one prefill: what it needs beside the cache stays small."""
-
-WIDTH_BUCKET = 16
-"""Where new shapes cost, prompts are read in a multiple of so many positions."""
 
 
 class SlotDecoder:
@@ -78,23 +73,17 @@ class SlotDecoder:
 
     def prefill_count(self, lengths: Sequence[int]) -> int:
         """How many of prompts of these lengths, the longest first, are read at once: at least 1."""
-        most = max(1, PREFILL_POSITIONS // self.prefill_width(lengths[0]))
-        if self.captures:
-            return min(len(lengths), _power_of_two(most))
-        # Of a round width, with which the product of both is round.
-        return _power_of_two(min(len(lengths), most)) if is_rounding() else min(len(lengths), most)
+        width = self.prefill_width(lengths[0])
+        return joining.prefill_count(len(lengths), width, self.captures, is_rounding())
 
     def prefill_width(self, length: int) -> int:
         """Positions in which prompts are read of which the longest has so many tokens."""
-        # A prompt of one token, too, has a position written, over which that token goes: the cache is there then.
-        width = max(1, length - 1)
-        if self.captures:
-            return _width_bucket(width)
-        return rounded(width) if is_rounding() else width
+        width = joining.prefill_width(length, self.captures)
+        return rounded(width) if is_rounding() and not self.captures else width
 
     def prefill_rows(self, count: int) -> int:
         """Rows in which so many prompts are read."""
-        return row_bucket(count, PREFILL_POSITIONS) if self.captures else count
+        return joining.prefill_rows(count, self.captures)
 
     def prefill(self, prompts: Sequence[Sequence[int]], first_slot: int) -> None:
         """Write prompts, the longest first, but for their last tokens into slots from ``first_slot`` on."""
@@ -225,17 +214,6 @@ def _prepared_name(quantization: str) -> str:
 
 def _name(quantization: str) -> str:
     return f"slot decoder, {quantization}"
-
-
-def _power_of_two(count: int) -> int:
-    """The largest that is not above ``count``, which is at least 1."""
-    return 1 << (count.bit_length() - 1)
-
-
-def _width_bucket(width: int) -> int:
-    """The next multiple of ``WIDTH_BUCKET``, or of about an eighth of a long ``width``."""
-    step = max(WIDTH_BUCKET, (1 << width.bit_length()) >> 4)
-    return -(-width // step) * step
 
 
 def _say(sentence: str) -> None:

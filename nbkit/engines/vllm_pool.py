@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from nbkit.engines.generation_rules import library_rules
-from nbkit.engines.in_flight import Finished, Step
 from nbkit.engines.sequence_end import FinishReason
+from nbkit.engines.sequence_pool import Finished, Step
 from nbkit.engines.vllm_private import end_engine, kv_shape, no_default_group, start_engine
 from nbkit.engines.warm_up import Preparation
 from nbkit.errors import InputError

@@ -20,7 +20,8 @@ class ModelShape:
     """The sizes of a Llama-like decoder: gated MLP, RMSNorm, no biases, grouped-query attention.
 
     ``kv_heads`` share the ``heads`` among them. ``is_tied`` says that the output head is
-    the input embedding, one table for both.
+    the input embedding, one table for both. ``context_length`` is how many tokens a text may have,
+    prompt and output together; None where the config does not tell.
     """
 
     layers: int
@@ -31,6 +32,7 @@ class ModelShape:
     intermediate_size: int
     vocab_size: int
     is_tied: bool
+    context_length: int | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -61,6 +63,9 @@ class ModelShape:
             intermediate_size=_size(config, "intermediate_size"),
             vocab_size=_size(config, "vocab_size"),
             is_tied=bool(config.get("tie_word_embeddings", False)),
+            context_length=_size(config, "max_position_embeddings")
+            if config.get("max_position_embeddings") is not None
+            else None,
         )
 
     @property
@@ -121,6 +126,7 @@ LLAMA_2_7B = ModelShape(
     intermediate_size=11008,
     vocab_size=32000,
     is_tied=False,
+    context_length=4096,
 )
 
 

@@ -1,6 +1,6 @@
 """Records: what is asked of a generation, and what came back, as plain data."""
 
-from nbkit.records.batch import BatchRecord, BatchTotals, OutOfMemory
+from nbkit.records.batch import BatchRecord, BatchTotals, OutOfMemory, StepWork
 from nbkit.records.fallback import Fallback, way_in_words
 from nbkit.records.latency import Latencies, OutputTimes, Percentiles
 from nbkit.records.output import Output
@@ -19,5 +19,6 @@ __all__ = [
     "Percentiles",
     "RankRecord",
     "StepTimes",
+    "StepWork",
     "way_in_words",
 ]

@@ -12,6 +12,43 @@ from nbkit.records.step_times import StepTimes
 
 
 @dataclass(frozen=True, slots=True)
+class StepWork:
+    """What steps of an engine in flight worked on, as sums over these steps.
+
+    So many ``prefills`` read ``prompts``, in ``positions`` with the padding, and ``squares`` sums their
+    positions times the width in which they were read. Decode steps add up their sequences in
+    ``sequence_steps``, and the positions that these attended to in ``cached_positions``.
+    """
+
+    prefills: int = 0
+    prompts: int = 0
+    positions: int = 0
+    squares: int = 0
+    sequence_steps: int = 0
+    cached_positions: int = 0
+
+    @classmethod
+    def of_prefill(cls, prompts: int, rows: int, width: int) -> StepWork:
+        """Of one prefill, of so many rows of ``width`` positions."""
+        return cls(prefills=1, prompts=prompts, positions=rows * width, squares=rows * width * width)
+
+    @classmethod
+    def of_decode(cls, sequences: int, length: int) -> StepWork:
+        """Of one decode step, in which each sequence attends to ``length`` positions."""
+        return cls(sequence_steps=sequences, cached_positions=sequences * length)
+
+    def __add__(self, other: StepWork) -> StepWork:
+        return StepWork(
+            self.prefills + other.prefills,
+            self.prompts + other.prompts,
+            self.positions + other.positions,
+            self.squares + other.squares,
+            self.sequence_steps + other.sequence_steps,
+            self.cached_positions + other.cached_positions,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRecord:
     """One batch on one rank; of an engine that lets sequences join while others go on, one window of time.
 
@@ -29,7 +66,9 @@ class BatchRecord:
     are all of theirs, whenever they were computed; the seconds are the window's own,
     and ``decode_steps`` are the steps made in it. ``first_token_s`` sums, over these
     prompts, the time from being taken to the first new token, and ``after_first_s`` that
-    from there to the last. The three are None of a batch, in which all begin and end together.
+    from there to the last. ``work`` is what its steps worked on, for whatever prompts: None where the engine
+    cannot tell, or in files of schema version 8 and before. The four are None of a batch, in which all begin
+    and end together.
 
     ``step_times`` are there for the first steps of a rank's run, see ``StepTimes``; None in older files.
     """
@@ -52,6 +91,7 @@ class BatchRecord:
     first_token_s: float | None = None
     after_first_s: float | None = None
     step_times: StepTimes | None = None
+    work: StepWork | None = None
 
     @property
     def steps(self) -> int:

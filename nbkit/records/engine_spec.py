@@ -30,6 +30,8 @@ class EngineSpec:
     loads_itself : bool
         Whether its library loads the weights and chooses the tokens itself: the kit loads tokenizer and
         config only, and takes the engine at its word.
+    tells_work : bool
+        Whether it is known what each step worked on: of batches, and where prompts are read in steps of their own.
     captures_steps : bool
         Whether every step on a GPU is a CUDA graph, which can hold no choice that is made on the host.
     most_sequences_on_cpu : int
@@ -51,6 +53,7 @@ class EngineSpec:
     in_flight: bool = True
     pads: bool = False
     loads_itself: bool = False
+    tells_work: bool = False
     captures_steps: bool = False
     most_sequences_on_cpu: int = MOST_SEQUENCES
     library_rules: tuple[str, ...] = ()
@@ -66,11 +69,14 @@ class EngineSpec:
 
 
 _SPECS = (
-    EngineSpec(name="simple", about="One prompt at a time.", batches=False, in_flight=False),
-    EngineSpec(name="batched", about="A batch of prompts at a time, padded.", in_flight=False, pads=True),
+    EngineSpec(name="simple", about="One prompt at a time.", batches=False, in_flight=False, tells_work=True),
+    EngineSpec(
+        name="batched", about="A batch of prompts at a time, padded.", in_flight=False, pads=True, tells_work=True
+    ),
     EngineSpec(
         name="compiled",
         about="Prompts join as others end; nbkit's own fast steps.",
+        tells_work=True,
         captures_steps=True,
         quantizations=("none", "int8", "int4"),
     ),

@@ -45,7 +45,8 @@ SCHEMA_VERSION = 9
 5 prompts were strings, and nothing was said of fallbacks and of the model's generation rules; before 6 the ranks'
 numbers were always 0, 1, ...; before 7 what the first time costs was not told apart from the other parts; before 8
 nothing was said of when an output's tokens came, and a Run was never of a bulk: of one attempt, in which no
-prompt failed; before 9 nothing was said of when each step of a batch ended."""
+prompt failed; before 9 nothing was said of when each step of a batch ended, nor of what the steps of an engine in
+flight worked on."""
 PARTS = ("warm-up", "tokenise", "compile", "prefill", "decode", "detokenise", "waiting", "gather", "other")
 """Where a rank's seconds go; they add up to the wall time of the Run."""
 COLUMNS = ("prompts", "outputs", "prompt_tokens", "new_tokens", "finish_reasons", "batches", "times")

@@ -17,7 +17,7 @@ from nbkit.inference.bulk.lines import output_line, write_whole
 from nbkit.inference.bulk.on_rank import BulkBegun, BulkOrder
 from nbkit.inference.bulk.rank_records import RankBegun, RankRecords, TokensCame
 from nbkit.inference.bulk.spool import SpoolReader, TakenLog, taken_log
-from nbkit.records import BatchRecord, Output, OutputTimes, RankRecord
+from nbkit.records import BatchRecord, Output, OutputTimes, RankRecord, StepWork
 from nbkit.records.request import Request
 from nbkit.records.stored_times import columns_of
 from nbkit.runtime import Emitted, Job
@@ -112,7 +112,15 @@ class PlayedRanks:
     def _batch(requests: list[Request], begin_s: float, end_s: float) -> BatchRecord:
         n, whole_s = len(requests), end_s - begin_s
         indices = tuple(request.index for request in requests)
-        return BatchRecord(0, indices, n, 0, 2 * n, 2 * n, 0.0, whole_s / 4, whole_s / 2, 0.0, begin_s, end_s, 1)
+        # As of an engine in flight: one prefill, and two steps of all.
+        work = StepWork(prefills=1, prompts=n, positions=n, squares=n, sequence_steps=2 * n, cached_positions=3 * n)
+        return BatchRecord(
+            *(0, indices, n, 0, 2 * n, 2 * n, 0.0, whole_s / 4, whole_s / 2, 0.0, begin_s, end_s, 1),
+            decode_steps=2,
+            first_token_s=n * whole_s / 2,
+            after_first_s=n * whole_s / 2,
+            work=work,
+        )
 
 
 def _line(request: Request) -> bytes:

@@ -9,14 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from timelines import FLAT, MODEL, timeline, varied_runs
 
+from nbkit.analysis import known_hardware as known
 from nbkit.analysis import published
 from nbkit.analysis.advice import advise, doublings
 from nbkit.analysis.batch_shapes import BatchShapes
 from nbkit.analysis.hardware import Hardware, Lines, longest_of
+from nbkit.analysis.known_hardware import known_hardware
 from nbkit.analysis.roofline import RTX_3090, decode_limit, prefill_limit
 from nbkit.analysis.what_if import Workload, simulate
-from nbkit.app.dashboards.scaling import known_machines, what_if_panel
-from nbkit.app.dashboards.scaling.known_machines import known_hardware
+from nbkit.app.dashboards.scaling import what_if_panel
 from nbkit.errors import InputError, ModelError
 from nbkit.measure.device_speed import kept
 from nbkit.measure.device_speed.speed import DeviceSpeed
@@ -179,7 +180,7 @@ def test_ranks_on_one_processor_share_its_memory():
 def kept_speed(tmp_path, monkeypatch):
     """Keeps a speed of the processor that ``timeline``'s runs were made on; their model has Llama 2's shape."""
     monkeypatch.setenv("NBKIT_CACHE", str(tmp_path))
-    monkeypatch.setattr(known_machines, "model_shape", lambda name: LLAMA_2_7B)
+    monkeypatch.setattr(known, "model_shape", lambda name: LLAMA_2_7B)
 
     def keep(bytes_per_s, ranks=1, dtype="float32", threads=1):
         speed = DeviceSpeed("a processor", dtype, bytes_per_s, 1e18, "made up", ranks)
@@ -215,7 +216,7 @@ def test_without_a_speed_or_on_a_gpu_nothing_is_made_up(kept_speed, monkeypatch)
     def unknown(name):
         raise ModelError("model is not on this machine yet.")
 
-    monkeypatch.setattr(known_machines, "model_shape", unknown)
+    monkeypatch.setattr(known, "model_shape", unknown)
     hardware, said = known_hardware(runs)
     assert hardware is None
     assert said == "The model's shape is not known: model is not on this machine yet."

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbkit.engines import BatchDone, Request
-from nbkit.engines.in_flight import Finished, InFlightEngine, Step
+from nbkit.engines.in_flight import InFlightEngine
+from nbkit.engines.sequence_pool import Finished, Step
 from nbkit.errors import InputError, PromptError
 from nbkit.inference import schedule
 from nbkit.records import OutOfMemory

@@ -98,15 +98,15 @@ def test_ranks_that_find_their_batch_sizes_are_one_series():
 
 
 def test_without_a_cost_model_there_is_all_but_the_account():
-    measured = points_by_series(runs_on((1, 2), engine="compiled") + runs_on((1, 2)))
-    joined, batched = measured["compiled, batch size 8"], measured["batched, batch size 8"]
+    measured = points_by_series(runs_on((1, 2), engine="continuous") + runs_on((1, 2)))
+    joined, batched = measured["continuous, batch size 8"], measured["batched, batch size 8"]
     assert all(point.lost is None and point.gap is None for point in joined)
     assert joined[1].speed_up == batched[1].speed_up
     assert batched[1].lost is not None
     assert batched[1].why_no_account is None
     speed_up, reason = explain_all(joined)
     assert speed_up == f"2 ranks are {joined[1].speed_up.median:.2f} times as fast."
-    assert "a cost model is of batches, and compiled has none" in reason
+    assert "continuous reads prompts in the same steps" in reason
     assert explain_all(joined[:1]) == [reason]
 
 

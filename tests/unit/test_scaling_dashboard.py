@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from in_flight_timelines import in_flight_run
 from rich.console import Console
 from shown_widgets import control, figure, figure_titles, words
 from timelines import MODEL, timeline, varied_runs
@@ -106,53 +107,70 @@ def test_the_machines_are_the_measured_and_the_articles():
     assert "Fitted to 6 runs here" in machines["this machine, smollm2-135m, batched, float32"].source
 
 
-NO_BATCHES = "a cost model is of batches, and compiled has none"
+NOT_TOLD = "continuous reads prompts in the same steps in which other sequences get their tokens"
 
 
 def scaled_runs(*engines):
     return [timeline([8] * 40, [20] * 40, n, batch_size=4, engine=engine) for engine in engines for n in (1, 2)]
 
 
-def test_a_sweep_of_sequences_that_join_one_by_one_has_all_but_lost_time():
+def test_a_sweep_whose_work_is_not_told_has_all_but_lost_time():
     results = SweepResults()
-    results.show(scaled_runs("compiled"))
+    results.show(scaled_runs("continuous"))
     assert "Error" not in words(results)
     for title in ("times as fast", "efficiency"):
         assert len(figure(results, title).shown) == 2
     assert figure(results, "Most tokens/s").shown[0]["z"]
     assert figure(results, "pace").shown[0]["x"]
-    assert NO_BATCHES in words(results)
+    assert NOT_TOLD in words(results)
     assert re.search(r"2 ranks are \d\.\d\d times as fast\.", words(results))
     assert not [title for title in figure_titles(results) if "lost to" in title or "ideal" in title]
 
 
+def test_the_default_engine_has_lost_time_and_is_simulated(tiny):
+    runs = [in_flight_run(tiny, ["ab " * 6] * 24, [10] * 24, n, batch_size=4) for n in (1, 2)]
+    results = SweepResults()
+    results.show(runs)
+    assert figure(results, "lost to").shown[0]["y"]
+    assert re.search(r"2 ranks are .*: (what|\d)", words(results))
+    machines, left_out = known_machines(runs)
+    assert left_out == []
+    panel = WhatIfPanel()
+    panel.offer(machines)
+    assert "stretches of steps take" in simulated(panel)
+    assert re.search(r"prefills\s+\d+", words(panel))
+    assert re.search(r"most side by side\s+16", words(panel))
+    assert "Advice" in words(panel)
+    panel.close()
+
+
 def test_lost_time_is_shown_of_the_series_that_have_it():
     results = SweepResults()
-    results.show(scaled_runs("batched", "compiled"))
-    assert list(control(results, "series").options) == ["batched, batch size 4", "compiled, batch size 4"]
+    results.show(scaled_runs("batched", "continuous"))
+    assert list(control(results, "series").options) == ["batched, batch size 4", "continuous, batch size 4"]
     assert len(figure(results, "times as fast").shown) == 3
     assert re.search(r"2 ranks are .*: (what|\d)", words(results))
-    control(results, "series").value = "compiled, batch size 4"
+    control(results, "series").value = "continuous, batch size 4"
     assert not [title for title in figure_titles(results) if "lost to" in title]
     control(results, "series").value = "batched, batch size 4"
     assert figure(results, "lost to").shown[0]["y"]
 
 
 def test_a_report_and_a_table_of_them_have_all_but_lost_time(tmp_path):
-    grid = Grid(ranks=(1, 2), batch_sizes=(4,), engines=("batched", "compiled"), repeats=1)
-    runs = {(run.settings.engine, run.world_size): run for run in scaled_runs("batched", "compiled")}
+    grid = Grid(ranks=(1, 2), batch_sizes=(4,), engines=("batched", "continuous"), repeats=1)
+    runs = {(run.settings.engine, run.world_size): run for run in scaled_runs("batched", "continuous")}
     sweep = Sweep(grid, [f"prompt {i}" for i in range(40)])
     for point, repeat in grid.plan():
         sweep.measurements.append(Measurement(point, repeat, runs[point.settings.engine, point.ranks]))
     [name] = [name for name in sweep_figures(sweep.runs) if name.startswith("lost time")]
     assert "batched" in name
-    assert page_has(write_sweep_report(sweep, tmp_path / "sweep.html"), NO_BATCHES)
+    assert page_has(write_sweep_report(sweep, tmp_path / "sweep.html"), NOT_TOLD)
 
     console = Console(file=io.StringIO(), width=200)
     print_sweep(sweep, console)
     rows = console.file.getvalue().splitlines()
-    assert sum("compiled, batch size 4" in row for row in rows) == 2
-    assert NO_BATCHES in rows[-1]
+    assert sum("continuous, batch size 4" in row for row in rows) == 2
+    assert NOT_TOLD in rows[-1]
 
 
 def page_has(path, sentence):
@@ -160,12 +178,12 @@ def page_has(path, sentence):
 
 
 def test_an_engine_that_cannot_be_simulated_is_named():
-    machines, left_out = known_machines([*varied_runs(), *scaled_runs("compiled")])
+    machines, left_out = known_machines([*varied_runs(), *scaled_runs("continuous")])
     assert len(machines) == 2
     assert len(left_out) == 1
     panel = WhatIfPanel()
     panel.offer(machines, left_out)
-    assert f"smollm2-135m, compiled, float32 cannot be simulated: {NO_BATCHES}" in words(panel)
+    assert f"smollm2-135m, continuous, float32 cannot be simulated: {NOT_TOLD}" in words(panel)
     panel.offer(machines)
     assert "cannot be simulated" not in words(panel)
     panel.close()

@@ -162,7 +162,7 @@ class WhatIfPanel:
             workload,
             asked,
             ranks=doublings(MOST_RANKS),
-            batch_sizes=[size for size in sizes if len(workload) <= size * MOST_BATCHES],
+            batch_sizes=[size for size in sizes if model.is_in_flight or len(workload) <= size * MOST_BATCHES],
             goal=self._goal.value,
             price_per_gpu_hour=self._price.value,
             deadline_s=minutes * SECONDS_A_MINUTE if minutes else None,
@@ -171,13 +171,15 @@ class WhatIfPanel:
 
 def _facts(chosen: Forecast, price: float, gather_basis: str) -> dict[str, str]:
     gather, memory = duration(chosen.gather_s), chosen.memory_bytes
+    in_flight = chosen.settings.is_in_flight
+    prefills, most = ("prefills", "most side by side") if in_flight else ("batches", "largest batch")
     return {
         "wall time": duration(chosen.wall_s),
         "tokens/s that users get": f"{chosen.tokens_per_second:,.0f}",
         "first token after, mean": duration(chosen.mean_first_token_s),
         "time per output token": f"{1000 * chosen.mean_tpot_s:.1f} ms",
-        "batches": f"{chosen.batches:,}",
-        "largest batch": f"{chosen.largest_batch:,}",
+        prefills: f"{chosen.batches:,}",
+        most: f"{chosen.largest_batch:,}",
         "its weights and KV cache": f"{memory / 2**30:.1f} GiB" if memory is not None else "not known",
         "ranks busy": f"{100 * chosen.busy:.0f}%",
         "gather": f"{gather} ({gather_basis})" if gather_basis and chosen.gather_s else gather,
