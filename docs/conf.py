@@ -50,6 +50,8 @@ def _bring_in() -> None:
         folder.mkdir()
     for notebook in sorted((HERE.parent / "notebooks").glob("[0-9]*.ipynb")):
         shutil.copy2(notebook, notebooks)
+    # Notebooks link to them.
+    shutil.copytree(HERE.parent / "lessons" / "solutions", HERE / "lessons" / "solutions", dirs_exist_ok=True)
     measured.write_result_pages(results)
     api_pages.write(api)
 

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nbkit.app.wall.joining import join_wall
     from nbkit.errors import (
         InputError,
         JobCancelled,
@@ -53,6 +54,7 @@ _HOME = {
     "WorkersError": "nbkit.errors",
     "current_job": "nbkit.runtime.context",
     "first_lines": "nbkit.prompts.builtin",
+    "join_wall": "nbkit.app.wall.joining",
     "launch": "nbkit.inference.workers",
     "load_model": "nbkit.models.loading:load",
     "read_prompts": "nbkit.prompts.files",
@@ -81,6 +83,7 @@ __all__ = [
     "WorkersError",
     "current_job",
     "first_lines",
+    "join_wall",
     "launch",
     "load_model",
     "read_prompts",

@@ -49,6 +49,7 @@ def examine() -> list[Check]:
         *(_package(name, is_needed=False) for name in FOR_NOTEBOOKS),
         *(_engine(name) for name, spec in ENGINES.items() if spec.packages),
         _devices(),
+        *_limits(),
         _embedded_model(),
         _cache(),
     ]
@@ -135,6 +136,21 @@ def _devices() -> Check:
             "there is an NVIDIA driver: install a CUDA build of torch, and look at CUDA_VISIBLE_DEVICES",
         )
     return Check("GPUs", "none; 2 CPU workers will be used")
+
+
+def _limits() -> list[Check]:
+    """What an administrator has set for each user of a shared node; nothing where nothing is."""
+    checks = []
+    for name in (machine.MAX_RANKS, machine.MAX_CORES):
+        try:
+            if limit := machine.most(name):
+                what = "workers" if name == machine.MAX_RANKS else "cores for all workers together"
+                checks.append(Check("limit", f"{name}={limit}: at most so many {what}"))
+        except InputError as error:
+            checks.append(Check("limit", f"no worker can start: {error}", f"unset {name}, or set it to a number"))
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        checks.append(Check("limit", f"CUDA_VISIBLE_DEVICES={visible}: only these GPUs are used"))
+    return checks
 
 
 def _embedded_model() -> Check:

@@ -27,6 +27,7 @@ from nbkit.figures.style import PART_COLOURS, rank_colour
 from nbkit.figures.throughput import throughput_lines, throughput_over_time
 from nbkit.figures.timeline import TIMELINE_PARTS, run_timeline, timeline, timeline_bars
 from nbkit.figures.token_histogram import histogram_bars, token_histogram
+from nbkit.figures.wall import learner_colour, learner_symbol, wall
 from nbkit.figures.what_if import (
     cost_and_time,
     what_if,
@@ -56,6 +57,8 @@ __all__ = [
     "latency_by_throughput",
     "latency_distribution",
     "latency_points",
+    "learner_colour",
+    "learner_symbol",
     "load_over_time",
     "load_traces",
     "lost_time",
@@ -76,6 +79,7 @@ __all__ = [
     "timeline",
     "timeline_bars",
     "token_histogram",
+    "wall",
     "what_if",
     "what_if_time",
     "what_if_time_title",

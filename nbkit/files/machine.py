@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import math
 import os
@@ -21,14 +22,36 @@ MOST_THREADS = 2**31 - 1
 PACKAGES = ("nbkit", "torch", "transformers", "accelerate", "ipywidgets", "jupyterlab", "plotly", "anywidget")
 
 
+MAX_RANKS, MAX_CORES = "NBKIT_MAX_RANKS", "NBKIT_MAX_CORES"
+"""What an administrator of a shared node sets for each user: the most ranks, and cores for all of them together."""
+
+
 def usable_cores(root: Path = Path("/")) -> int:
     """Processor cores this process may use: those of its affinity, within what a container or a batch job may use.
 
-    Linux tells of such a quota below ``root``, in the control groups of this process
-    (version 1 or 2). Part of a core counts as one.
+    And at most ``NBKIT_MAX_CORES`` of the environment. Linux tells of such a quota below ``root``,
+    in the control groups of this process (version 1 or 2). Part of a core counts as one.
     """
     affine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(InputError):  # said where workers start
+        affine = min(affine, most(MAX_CORES) or affine)
     return max(1, min([affine, *(math.ceil(cores) for cores in cgroups.cores(root))]))
+
+
+def most(name: str) -> int | None:
+    """A limit for each user of a shared node, from the environment: a whole number from 1 on; None if it is not set.
+
+    Raises
+    ------
+    InputError
+        It is no such number.
+    """
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return None
+    if not re.fullmatch("[0-9]{1,9}", value, re.ASCII) or int(value) < 1:
+        raise InputError(f"{name}={shorten(value)} in the environment is no whole number of at least 1.")
+    return int(value)
 
 
 def uses_cpu() -> bool:

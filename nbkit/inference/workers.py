@@ -77,13 +77,13 @@ class InferenceRanks(Ranks):
         finishes and a ``Progress`` a few times a second. When it is cancelled, the
         ``JobCancelled`` holds the partial ``Run``.
         """
-        from nbkit.inference import generation
+        from nbkit.inference import finished_runs, generation
         from nbkit.models import check_name
         from nbkit.records.request import check_prompts
 
         asked, listed = Settings.of(settings, **changes), check_prompts(prompts)
         check_name(asked.model)
-        return self.pool.give(
+        job = self.pool.give(
             generation.generate_on_rank,
             (listed, asked),
             {},
@@ -93,6 +93,8 @@ class InferenceRanks(Ranks):
                 job.emitted(), listed, asked, values, is_partial
             ),
         )
+        finished_runs.tell_when_done(job)
+        return job
 
     def bulk(
         self,

@@ -23,6 +23,7 @@ SHORT_RUNS: dict[str, tuple[str, ...]] = {
         *(*TINY, *FEW, "--rounds", "1", "--kills", "1", "--disk-full", "1", "--killed-prompts", "2000"),
         *("--many-prompts", "1500", "--first-look", "500", "--large-MB", "5"),
     ),
+    "classroom.py": (*TINY, "--workers", "1", "--counts", "1", "2", "--prompts", "2", "--new-tokens", "3"),
     "compare.py": (*TINY, *FEW, "--rounds", "1", "--only", "kit compiled"),
     "dashboard_cost.py": (*TINY, *FEW, "--pairs", "1", "--batch-size", "2", "--seconds", "0.5"),
     "dashboard_soak.py": ("--cell-runs", "2", "--runs", "25"),

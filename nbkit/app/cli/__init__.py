@@ -1,4 +1,4 @@
-"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``, ``check``."""
+"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``, ``check``, ``wall``, ``reset``."""
 
 from nbkit.app.cli.commands import main
 

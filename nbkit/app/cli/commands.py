@@ -1,4 +1,4 @@
-"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``, ``check``."""
+"""The command line: ``nbkit demo``, ``generate``, ``sweep``, ``doctor``, ``check``, ``wall``, ``reset``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from nbkit.app.cli.check import check
 from nbkit.app.cli.demo import demo
 from nbkit.app.cli.doctor import doctor
 from nbkit.app.cli.generate import generate
+from nbkit.app.cli.reset import reset
 from nbkit.app.cli.sweep import sweep
 from nbkit.app.cli.terminal import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, console, fail
+from nbkit.app.cli.wall import wall
 from nbkit.errors import InputError, JobCancelled, NbkitError
 
 app = typer.Typer(
@@ -21,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, generate, sweep, doctor, check):
+for command in (demo, generate, sweep, doctor, check, wall, reset):
     app.command()(command)
 
 

@@ -14,5 +14,6 @@ from nbkit.app.dashboards.monitor import MonitorDashboard as Monitor
 from nbkit.app.dashboards.night.night import Night
 from nbkit.app.dashboards.playback import Playback
 from nbkit.app.dashboards.scaling.scaling import Scaling
+from nbkit.app.dashboards.wall import WallDashboard as Wall
 
-__all__ = ["Explore", "Hello", "Monitor", "Night", "Playback", "Scaling"]
+__all__ = ["Explore", "Hello", "Monitor", "Night", "Playback", "Scaling", "Wall"]

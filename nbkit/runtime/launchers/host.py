@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from nbkit.errors import InputError
-from nbkit.files.machine import threads_asked, usable_cores, uses_cpu
+from nbkit.files.machine import MAX_CORES, MAX_RANKS, most, threads_asked, usable_cores, uses_cpu
 from nbkit.runtime import torch_private, wire
 from nbkit.runtime.channel import Channel
 from nbkit.runtime.session_end import end_session
@@ -95,21 +95,27 @@ def _plan(asked: int) -> wire.Plan:
     _Refused
         More ranks are asked for than make sense here.
     InputError
-        Nobody can tell whether on GPUs.
+        Nobody can tell whether on GPUs, or how many the environment allows.
     """
     # Counted before any device is touched: torch asks the driver's library, not CUDA.
     import torch
 
     cores = usable_cores()
     gpus = 0 if uses_cpu() else torch.cuda.device_count()
-    world_size = asked or gpus or DEFAULT_CPU_RANKS
+    allowed, most_cores = most(MAX_RANKS), most(MAX_CORES)
+    usual = gpus or DEFAULT_CPU_RANKS
+    world_size = asked or min(usual, allowed or usual)
+    if allowed and world_size > allowed:
+        raise _Refused(
+            f"{world_size} workers are asked for; {MAX_RANKS}={allowed} in the environment allows no more."
+        )
     limit = RANKS_PER_GPU * gpus if gpus else max(DEFAULT_CPU_RANKS, RANKS_PER_CORE * cores)
     if world_size > limit:
         here = f"{gpus} GPU(s)" if gpus else f"no GPU and {cores} core(s)"
         raise _Refused(
             f"{world_size} workers do not make sense on this machine, which has {here}; ask for at most {limit}."
         )
-    notes = []
+    notes = _shared_node_notes(world_size, usual, gpus, allowed, most_cores)
     if gpus and world_size > gpus:
         notes.append(f"{world_size} workers share {gpus} GPU(s)")
     elif not gpus and world_size > cores:
@@ -119,6 +125,18 @@ def _plan(asked: int) -> wire.Plan:
     except InputError as error:
         notes.append(f"{str(error).rstrip('.')}: each worker takes {_threads(world_size)}")
     return wire.Plan(world_size, "cuda" if gpus else "cpu", gpus, "; ".join(notes) or None)
+
+
+def _shared_node_notes(
+    world_size: int, usual: int, gpus: int, allowed: int | None, most_cores: int | None
+) -> list[str]:
+    """What the environment keeps from this user, where it makes a difference."""
+    notes = []
+    if allowed and world_size == allowed < usual:
+        notes.append(f"{MAX_RANKS}={allowed} in the environment allows {world_size} of {usual} workers")
+    if most_cores and most_cores == usable_cores() and not gpus:
+        notes.append(f"{MAX_CORES}={most_cores} in the environment: so many cores for all workers together")
+    return notes
 
 
 def _threads(world_size: int) -> int:
