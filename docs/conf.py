@@ -26,7 +26,7 @@ exclude_patterns = ["_build", "notebooks/results", "README.md"]
 
 html_theme = "furo"
 html_title = "nbkit"
-html_static_path: list[str] = []
+html_extra_path = ["start_here.svg"]  # a notebook shows it by HTML
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -49,7 +49,7 @@ def _bring_in() -> None:
         shutil.rmtree(folder, ignore_errors=True)  # no page of an earlier version stays
         folder.mkdir()
     for notebook in sorted((HERE.parent / "notebooks").glob("[0-9]*.ipynb")):
-        shutil.copy2(notebook, notebooks)
+        (notebooks / notebook.name).write_text(notebook.read_text().replace("../docs/", "../"))
     # Notebooks link to them.
     shutil.copytree(HERE.parent / "lessons" / "solutions", HERE / "lessons" / "solutions", dirs_exist_ok=True)
     measured.write_result_pages(results)
