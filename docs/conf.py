@@ -22,7 +22,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_co
 myst_enable_extensions = ["substitution", "colon_fence"]
 myst_heading_anchors = 3
 myst_substitutions = measured.figures()
-exclude_patterns = ["_build", "notebooks/results", "README.md"]
+exclude_patterns = ["_build", "notebooks/results", "README.md", "slides", "handout"]
 
 html_theme = "furo"
 html_title = "nbkit"

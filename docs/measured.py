@@ -54,6 +54,8 @@ def figures() -> dict[str, str]:
         "bulk_file_output_s": f"{large['first_output_s']:.1f}",
         "bulk_file_owner_MB": f"{large['owner_most_uss_MB']:.0f}",
         **_of_steps(_read("decode_step_h100")),
+        **_of_lessons(start, float32),
+        **_of_workshop(_read("workshop")),
         "ranks_memory": f"{_memory(memory, '2') / _memory(memory, '1'):.2f}",
         "ranks_memory_1": f"{_memory(memory, '1'):,.0f}",
         "ranks_memory_2": f"{_memory(memory, '2'):,.0f}",
@@ -156,13 +158,58 @@ def _of_peers(dtype: str, result: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _of_lessons(start: Mapping[str, Any], float32: Mapping[str, Any]) -> dict[str, str]:
+    """What an instructor is told to expect, beside the figures of the other pages."""
+    precision = {row["precision"]: row for row in _read("precision")["table"]}
+    [compiled] = (row for row in _read("first_runs")["table"] if row["engine"] == "compiled")
+    share = {row["contender"]: row["% of the roofline"] for row in float32["table"]}
+    roof = float32["roofline"]
+    return {
+        "ready_2_s": f"{start['ready']['medians_s']['2 workers']:.1f}",
+        "round_trip_p95_ms": f"{start['round_trip']['p95_ms']:.1f}",
+        "one_sequence_tokens": f"{precision['float32']['one sequence a rank: tokens/s']:.0f}",
+        "many_sequences_tokens": f"{precision['float32']['useful tokens/s']:.0f}",
+        "bfloat16_emulated": f"{precision['bfloat16']['times float32']:.1f}",
+        "int8_in_float32": f"{precision['float32, int8 weights']['times float32']:.1f}",
+        "int8_same_texts": precision["float32, int8 weights"]["same texts"],
+        "int8_perplexity": f"{precision['float32, int8 weights']['perplexity']:.1f}",
+        "float32_perplexity": f"{precision['float32']['perplexity']:.1f}",
+        "first_over_second": f"{compiled['first / second']:.2f}",
+        "paid_once_s": f"{compiled['paid once, s']:.1f}",
+        "float32_GB_per_s": f"{roof['GB_per_s_of_each_rank']:.0f}",
+        "float32_GFLOP_per_s": f"{roof['GFLOP_per_s_of_each_rank']:.0f}",
+        "float32_article_percent": f"{share['article, batches of 16']:.0f}",
+        "float32_default_percent": f"{share['kit compiled (the default)']:.0f}",
+        "h100_GB_per_s": f"{_read('decode_step_h100')['measured_GB_per_s']:,}",
+    }
+
+
+def _of_workshop(result: Mapping[str, Any]) -> dict[str, str]:
+    """What learners' cells show: the median, and in brackets the lowest and the highest."""
+    found = {"workshop_load": f"{result['load_average_1_min_at_start']:.1f}"}
+    for row in result["table"]:
+        median, lowest, highest = (_short(row[which]) for which in ("median", "lowest", "highest"))
+        is_one = lowest == median == highest
+        found[f"workshop_{row['key']}"] = median if is_one else f"{median} ({lowest} to {highest})"
+    return found
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
 def _of_steps(result: Mapping[str, Any]) -> dict[str, str]:
     """Of the engine as it is now."""
     now = {row["sequences"]: row for row in result["steps"] if row["what"].endswith("as it is now")}
     return {
         f"h100_{sequences}_{name}": f"{row[key]:.{digits}f}"
         for sequences, row in now.items()
-        for name, key, digits in (("ms", "ms_a_step", 2), ("percent", "percent_of_the_limit", 0))
+        for name, key, digits in (
+            ("ms", "ms_a_step", 2),
+            ("percent", "percent_of_the_limit", 0),
+            ("tokens", "tokens_per_s", 0),
+            ("limit_ms", "limit_ms_a_step", 1),
+        )
     }
 
 

@@ -40,6 +40,7 @@ SHORT_RUNS: dict[str, tuple[str, ...]] = {
         *("--counts", "2", "--rounds", "1"),
     ),
     "what_if.py": (*TINY, "--rounds", "2", "--shorter", "10"),
+    "workshop.py": (*TINY, "--rounds", "1"),
 }
 """Scripts that write a result, and the options with which they do so soon."""
 
