@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, expect
 
 RUN_TIMEOUT_MS = 60_000
 EXPLORE = """dashboards.Explore(
-    workers, ["the king."] * 12, model="tiny-random", engine="batched", batch_size=2, max_new_tokens=150,
+    workers, ["the king."] * 60, model="tiny-random", engine="batched", batch_size=2, max_new_tokens=150,
     ignore_eos=True,
 )"""
 RACE = """settings = nbkit.Settings(model="tiny-random", batch_size=4, max_new_tokens=12, ignore_eos=True)
@@ -56,7 +56,7 @@ def test_a_run_is_seen_live_scrubbed_and_seen_in_the_page_that_leaves_the_networ
     expect(player.get_by_text(re.compile(r"^rank 1: [1-9]\d* decoding"))).to_be_visible(timeout=RUN_TIMEOUT_MS)
     expect(player.get_by_label("time of the playback")).to_be_hidden()
     expect(notebook.runs).to_have_count(1, timeout=RUN_TIMEOUT_MS)
-    expect(said(player).filter(has_text="12 of 12 prompts done")).to_have_count(0)
+    expect(said(player).filter(has_text="60 of 60 prompts done")).to_have_count(0)
     scrubber = player.get_by_label("time of the playback")
     expect(scrubber).to_be_visible()
     expect(player.locator(".nbkit-player-rank canvas")).to_have_count(2)
@@ -68,9 +68,9 @@ def test_a_run_is_seen_live_scrubbed_and_seen_in_the_page_that_leaves_the_networ
         scrub(player, share)
         seen[share] = (tokens(player), picture(player))
     assert [counted for counted, _ in seen.values()] == sorted(counted for counted, _ in seen.values())
-    assert seen[0][0] == [0] and seen[1][0] == [12 * 150]
+    assert seen[0][0] == [0] and seen[1][0] == [60 * 150]
     assert len({tuple(drawn) for _, drawn in seen.values()}) == 4
-    expect(said(player).filter(has_text="12 of 12 prompts done")).to_be_visible()
+    expect(said(player).filter(has_text="60 of 60 prompts done")).to_be_visible()
 
     # By keyboard: arrows scrub, the space bar plays and pauses.
     scrub(player, 0.5)
