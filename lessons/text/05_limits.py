@@ -26,21 +26,26 @@ workers = nbkit.Workers()
 # position** (*decode*). Watch what each costs:
 
 # %%
-article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=10, ignore_eos=True)
-prompts = nbkit.synthetic_prompts(2 * workers.world_size, mean_words=WORDS, distribution="constant")
-run = workers.generate(prompts, article, batch_size=2)
-batch = run.batches[0]
+from nbkit.analysis.explained import explain_decode
+from nbkit.analysis.scaling import Spread
 
-positions = batch.prompt_tokens + batch.padding_tokens
-print(f"prefill: {positions:4d} positions in {batch.prefill_s:.2f} s: {positions / batch.prefill_s:5.0f} a second")
-decoded = batch.computed_tokens - len(batch.indices)
-print(f"decode:  {decoded:4d} positions in {batch.decode_s:.2f} s: {decoded / batch.decode_s:5.0f} a second")
-times = (batch.decode_s / decoded) / (batch.prefill_s / positions)
-print(f"a position of decode takes {times:.1f} times as long as one of prefill")
+article = nbkit.Settings(**nbkit.ARTICLE, model=MODEL, max_new_tokens=8, ignore_eos=True)
+prompts = nbkit.synthetic_prompts(2 * workers.world_size, mean_words=WORDS, distribution="constant")
+
+times = []
+for _ in range(3):
+    run = workers.generate(prompts, article, batch_size=2)
+    batch = run.batches[0]
+    positions = batch.prompt_tokens + batch.padding_tokens
+    decoded = batch.computed_tokens - len(batch.indices)
+    times.append((batch.decode_s / decoded) / (batch.prefill_s / positions))
+    print(f"prefill: {positions:4d} positions in {batch.prefill_s:.3f} s;", end=" ")
+    print(f"decode: {decoded:4d} positions in {batch.decode_s:.3f} s")
+print(explain_decode(Spread.of(times)))
 
 # %% [markdown]
 # Both kinds of position need the same arithmetic; but a decode step reads **all weights**, and launches every
-# operation, for a few positions, and prefill does so once for all of them.
+# operation, for one position of each sequence, and prefill does so once for all of them.
 #
 # ## What a token needs
 
@@ -93,34 +98,47 @@ lesson.check("tokens-limit", tokens_per_second, speed, shape)
 # %% [markdown]
 # ## The roofline
 #
-# Both limits against the batch size: at small batches memory is the limit and every further sequence is nearly free;
-# from the *knee* on arithmetic is, and a larger batch only takes longer. Where the knee lies depends on the device.
-# Points are runs on all ranks.
+# Both limits against the batch size, for one rank. Up to the *knee* memory is the limit, and the limit of a step hardly
+# grows with the batch; from there on arithmetic is, and a step takes longer with every sequence. Where the knee lies
+# depends on the device, and whether a real step comes near to the limit is another question. Points are runs on all
+# ranks, the median of three each, shown as the mean of a rank.
 
 # %%
 from nbkit.analysis.roofline import of_run
 
-runs = {}
-for size in (1, 4, 16):
-    listed = nbkit.first_lines(size * workers.world_size)
-    runs[f"batch size {size}"] = workers.generate(listed, article, batch_size=size)
-points = {name: of_run(run, shape, speed) for name, run in runs.items()}
-figures.roofline(shape, speed, speed.dtype, 30, points)
+sizes = (1, 4, 16)
+runs = {size: [] for size in sizes}
+for _ in range(3):
+    for size in sizes:
+        listed = nbkit.synthetic_prompts(size * workers.world_size, mean_words=8, distribution="constant")
+        runs[size].append(workers.generate(listed, article, batch_size=size))
+reached = {size: sorted([of_run(run, shape, speed) for run in runs[size]], key=lambda p: p.fraction) for size in sizes}
+points = {f"batch size {size}": of_three[1] for size, of_three in reached.items()}
+figures.roofline(shape, speed, speed.dtype, points["batch size 16"].context, points)
 
 # %%
-for name, point in points.items():
-    print(
-        f"{name:13s} {point.tokens_per_second:6.0f} of {point.limit_tokens_per_second:6.0f} computed tokens/s:",
-        end=" ",
-    )
-    print(f"{point.fraction:.0%} of what {point.limit.bound} allows")
+for size, of_three in reached.items():
+    point = of_three[1]
+    a_rank, limit = (each / point.ranks for each in (point.tokens_per_second, point.limit_tokens_per_second))
+    percent_reached = Spread.of([100 * point.fraction for point in of_three]).in_words(0)
+    print(f"batch size {size:2d}: {a_rank:6.0f} of {limit:6.0f} decoded tokens/s a rank:", end=" ")
+    print(f"{percent_reached}% of what {point.limit.bound} allows")
+
+# %% [markdown]
+# And what does a further sequence cost a real step, on this machine?
+
+# %%
+from nbkit.analysis.explained import explain_step, ratios
+
+print(explain_step(ratios(runs[16], runs[1], lambda run: run.mean_tpot_s), few=1, many=16))
 
 # %% [markdown]
 # What is missing? Python and the launch of every operation, which is most of it for a small model on a fast GPU; matrix
 # products of few rows that use the device badly; attention; choosing the token. (More than 100% would mean that the
-# weights are read from a cache, into which a small model may fit, and not from memory.)
+# weights are read from a cache, into which a small model may fit, and not from memory; or that the machine did other
+# things while its speed was measured.)
 #
-# ## The article's GPUs
+# ## Exercise: the article's GPUs
 #
 # An RTX 3090 reads 936 GB/s; Llama-2-7b in bfloat16 has 13.5 GB of weights. **What share of the limit were the
 # article's 44 tokens per second?**
@@ -131,35 +149,36 @@ percent = ...
 lesson.check("percent-of-limit", percent)
 
 # %% [markdown]
-# <details><summary>Solution</summary>
+# ## Exercise: precision
 #
-# 936 / 13.5 = 69 tokens/s at most, and 44 / 69 is about **63%**. Not bad for a loop in Python. But in batches of 16 the
-# limit is nearly 16 times as high, and the article's 520 tokens/s are about half of it.
-# </details>
-#
-# ## Precision
-#
-# Half the bytes a weight, twice the tokens where memory is the limit. Does it come out so here? **Predict**, then run:
+# bfloat16 has half the bytes of float32. **How many times the tokens per second does it bring here**, one prompt at a
+# time? The cell measures both three times.
 
 # %%
-listed = nbkit.first_lines(2 * workers.world_size)
-halved = {}
-for dtype in ("float32", "bfloat16"):
-    simple = nbkit.Settings.of(article, engine="simple", dtype=dtype, max_new_tokens=16)
-    halved[dtype] = workers.generate(listed, simple)
+gain = ...  # times
 
-gain = halved["bfloat16"].tokens_per_second / halved["float32"].tokens_per_second
-print(f"bfloat16: {gain:.2f} times the tokens per second of float32")
-same = sum(a == b for a, b in zip(*(run.outputs for run in halved.values()), strict=True))
+listed = nbkit.first_lines(workers.world_size)
+float32, bfloat16 = [], []
+for _ in range(3):
+    for runs_in, dtype in ((float32, "float32"), (bfloat16, "bfloat16")):
+        runs_in.append(workers.generate(listed, article, engine="simple", dtype=dtype))
+lesson.check("gain-of-bfloat16", gain, float32, bfloat16)
+
+# %% [markdown]
+# Then look:
+
+# %%
+from nbkit.analysis.explained import explain_fewer_bytes
+
+print(explain_fewer_bytes(ratios(bfloat16, float32, lambda run: run.tokens_per_second), "bfloat16", fewer=2))
+same = sum(a == b for a, b in zip(float32[0].outputs, bfloat16[0].outputs, strict=True))
 print(f"{same} of {len(listed)} texts are the same")
 
 # %% [markdown]
-# Near 2, and memory was the limit. Near 1, and it was something else: a small model on a fast GPU waits for Python, one
-# sequence at a time on a CPU may do so too. Below 1, and the device multiplies bfloat16 more slowly than float32 at
-# such shapes: some processors do, and one that has no arithmetic for it emulates it; the run then says so. Texts that
-# differ are rounded otherwise; that alone does not make them worse.
+# Texts that differ are rounded otherwise; that alone does not make them worse. Where a processor has no arithmetic for
+# bfloat16 and emulates it, the run says so.
 #
-# ## The KV cache
+# ## Exercise: the KV cache
 #
 # Attention looks back at every earlier position, so its keys and values are kept: the *KV cache*. It grows with every
 # token of every sequence and is read at each step, so with long contexts and large batches it takes as much of the
@@ -172,14 +191,6 @@ sequences = ...
 lesson.check("as-large-as-the-weights", sequences, shape)
 
 # %% [markdown]
-# <details><summary>Solution</summary>
-#
-# SmolLM2-135M in float32: 538 MB over 1,000 x 46.1 kB is about **12**; in bfloat16 both are half as large. This model
-# shares keys and values among three heads each (*grouped-query attention*); without that, 4 sequences would do.
-# Llama-2-7b does not share: 524 kB a position in bfloat16, so 26 sequences of 1,000 positions are as large as its 13.5
-# GB of weights.
-# </details>
-#
 # ## Why batching helps, and until when
 
 # %%
@@ -193,8 +204,8 @@ for context in (50, 1000, 4000):
     print(f"context {context:4d}: arithmetic is the limit {since}")
 
 # %% [markdown]
-# Up to the knee a larger batch brings more tokens in nearly the same time. Beyond it the time grows with the batch.
-# With longer contexts it lies elsewhere: every sequence brings its own cache to read, which no batch shares, and where
+# Up to the knee the limit of a step hardly grows with the batch, so that a device which comes near to it gets more tokens
+# in nearly the same time. Beyond it the time grows with the batch. With longer contexts it lies elsewhere: every sequence brings its own cache to read, which no batch shares, and where
 # that takes longer to read than to compute with, memory stays the limit at every batch size.
 #
 # ## The scaling dashboard

@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
 from nbkit.figures.batch_curve import batch_curve, latency_by_throughput, running_dot
 from nbkit.figures.bulk_throughput import bulk_throughput, bulk_throughput_line
 from nbkit.figures.comparison import comparison, overlaid_throughput, time_parts
+from nbkit.figures.contenders import contenders
 from nbkit.figures.latency import latency, latency_points
 from nbkit.figures.latency_distribution import latency_distribution
 from nbkit.figures.load import load_over_time, load_traces
@@ -46,6 +47,7 @@ __all__ = [
     "bulk_throughput",
     "bulk_throughput_line",
     "comparison",
+    "contenders",
     "cost_and_time",
     "efficiency",
     "gap",

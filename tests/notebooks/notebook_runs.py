@@ -11,7 +11,8 @@ import stand_ins
 from nbclient import NotebookClient
 
 from nbkit.app.exercises.catalog import LESSONS
-from nbkit.app.exercises.kinds import EachRank
+from nbkit.app.exercises.challenge import AsFastAsTheSweep
+from nbkit.app.exercises.kinds import EachRank, Exercise
 
 ROOT = Path(__file__).parents[2]
 LESSONS_FOLDER = ROOT / "lessons"
@@ -19,8 +20,6 @@ TUTORIALS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 APP = "explore_app"
 NAMES = [*TUTORIALS, APP]
 WITH_A_MODEL = [name for name in TUTORIALS if name >= "02"]
-# The tiny model's tokens are letters, and its context is short.
-SHORTER_PROMPTS = {"06_faster": {"prompts(len(prompts), 30,": "prompts(len(prompts), 5,"}}
 SCORE = "lesson.score()"
 
 
@@ -35,14 +34,9 @@ def read(name: str) -> nbformat.NotebookNode:
 
 
 def read_for_the_tiny_model(name: str) -> nbformat.NotebookNode:
-    """A notebook made quick, by its own switch where it has one; else changed in the line that names the model."""
+    """A notebook made quick, by its own switch."""
     notebook = read(name)
-    if name in LESSONS:
-        notebook.cells.insert(0, nbformat.v4.new_code_cell('import os\n\nos.environ["NBKIT_QUICK"] = "1"'))
-    elif name in WITH_A_MODEL:
-        replace_once(notebook, 'MODEL = "smollm2-135m"', 'MODEL = "tiny-random"')
-    for written, in_the_test in SHORTER_PROMPTS.get(name, {}).items():
-        replace_once(notebook, written, in_the_test)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell('import os\n\nos.environ["NBKIT_QUICK"] = "1"'))
     return notebook
 
 
@@ -70,13 +64,16 @@ def put_in_a_stand_in(notebook: nbformat.NotebookNode, stand_in: Callable[[bool]
 def put_in_wrong_answers_and_solutions(notebook: nbformat.NotebookNode, name: str) -> tuple[int, int]:
     """Before the score: a cell that answers every exercise wrongly, and one that runs the solutions; their places."""
     place = next(place for place, cell in enumerate(notebook.cells) if cell.source == SCORE)
-    wrong = [
-        f"lesson.check({exercise.name!r}, {'[None]' if isinstance(exercise.kind, EachRank) else '1e9'})"
-        for exercise in LESSONS[name]
-    ]
+    wrong = [f"lesson.check({exercise.name!r}, {wrong_answer(exercise)})" for exercise in LESSONS[name]]
     right = [f"%run -i ../lessons/solutions/{name}.py"]
     notebook.cells[place:place] = [nbformat.v4.new_code_cell("\n".join(lines)) for lines in (wrong, right)]
     return place, place + 1
+
+
+def wrong_answer(exercise: Exercise) -> str:
+    """An answer of the kind that is asked for, as code."""
+    wrong = {EachRank: "[None]", AsFastAsTheSweep: '{"engine": "simple"}'}
+    return wrong.get(type(exercise.kind), "1e9")
 
 
 def run(notebook: nbformat.NotebookNode, name: str) -> None:

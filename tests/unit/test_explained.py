@@ -4,7 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from nbkit.analysis.explained import explain_ranks, explain_step, ratios
+from nbkit.analysis.explained import (
+    explain_decode,
+    explain_fewer_bytes,
+    explain_perplexity,
+    explain_ranks,
+    explain_step,
+    ratios,
+)
 from nbkit.analysis.scaling import Spread
 
 
@@ -50,9 +57,40 @@ def test_what_several_ranks_bring_is_explained_whichever_way_it_came_out(times, 
     assert said in words
 
 
+@pytest.mark.parametrize(("times", "said"), [(1.1, "as well used by a few positions"), (2.3, "is shared by all")])
+def test_a_position_of_decode_is_explained_whichever_way_it_came_out(times, said):
+    words = explain_decode(Spread(times, times, times))
+    assert words.startswith(f"A position of decode takes {times:.1f} times as long")
+    assert said in words
+
+
+@pytest.mark.parametrize(
+    ("times", "fewer", "said"),
+    [
+        (3.2, 2, "more than the 2 times fewer bytes"),
+        (1.9, 2, "memory was the limit"),
+        (1.4, 2, "only a part of a step"),
+        (1.4, 6.4, "less than the 6.4 times fewer bytes"),
+        (0.97, 2, "hardly any difference"),
+        (0.39, 6.4, "so it is slower"),
+    ],
+)
+def test_fewer_bytes_are_explained_whichever_way_they_came_out(times, fewer, said):
+    words = explain_fewer_bytes(Spread(times, times, times), "int4 weights", fewer)
+    assert words.startswith(f"int4 weights: {times:.2f} times the tokens per second of float32")
+    assert said in words
+
+
+def test_a_perplexity_is_harm_or_none():
+    assert "(+0.2%): on this text the model has hardly suffered" in explain_perplexity(33.5, 33.43, "int4")
+    assert "(+12.0%): the rounding does harm" in explain_perplexity(22.4, 20.0, "int8")
+    assert "(-1.0%): on this text" in explain_perplexity(19.8, 20.0, "bfloat16")
+
+
 def test_a_wide_range_is_explained_by_nothing():
     wide = Spread(1.56, 0.61, 2.05)
-    for words in (explain_ranks(wide, 2, 2.0), explain_step(wide, 1, 10)):
+    explained = [explain_ranks(wide, 2, 2.0), explain_step(wide, 1, 10), explain_fewer_bytes(wide, "int8", 4)]
+    for words in [*explained, explain_decode(wide)]:
         assert "(0.6" in words
         assert "too wide a range to say why" in words
         assert "share" not in words

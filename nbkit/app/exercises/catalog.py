@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nbkit.analysis import published
 from nbkit.analysis.roofline import RTX_3090, decode_limit
+from nbkit.app.exercises.challenge import AsFastAsTheSweep, Challenge
 from nbkit.app.exercises.kinds import EachRank, Exact, Exercise, Measured
 from nbkit.models.model_arithmetic import LLAMA_2_7B, ModelShape
 
@@ -70,8 +71,8 @@ def _in_vain(run: Run) -> int:
     return run.total_computed_tokens - run.total_new_tokens
 
 
-def _gather_of_lost_time(measured: LostTime) -> float:
-    return 100 * measured.losses["gather and synchronisation"] / measured.wall_s
+def _gather_of_lost_time(accounts: Sequence[LostTime]) -> list[float]:
+    return [100 * account.losses["gather and synchronisation"] / account.wall_s for account in accounts]
 
 
 def _fewest_gpus() -> int:
@@ -90,6 +91,14 @@ def _percent_of_limit() -> float:
 
 def _as_large_as_the_weights(shape: ModelShape) -> float:
     return shape.weight_bytes("float32") / (1000 * shape.kv_bytes_per_position("float32"))
+
+
+def _empty_places() -> float:
+    return 100 * (1 - 20 / 32)
+
+
+def _itself(challenge: Challenge) -> Challenge:
+    return challenge
 
 
 LESSONS: dict[str, tuple[Exercise, ...]] = {
@@ -199,37 +208,120 @@ LESSONS: dict[str, tuple[Exercise, ...]] = {
             Exact("batches"),
             lambda: published.batch_rounds(published.PROMPTS, 5, PUBLISHED_BATCH),
             "A share is 20 prompts: 16 and ...?",
+            "One of 16 and one of 4.",
         ),
         Exercise(
             "batches-on-four",
             Exact("batches"),
             lambda: published.batch_rounds(published.PROMPTS, 4, PUBLISHED_BATCH),
             "A share is 25 prompts.",
+            "One of 16 and one of 9: the fifth GPU only makes the second batch emptier. n GPUs run "
+            "ceil(ceil(100 / n) / 16).",
         ),
-        Exercise("speed-up-of-two", Exact("times"), lambda: 2, "Count batches: one rank runs two of them."),
+        Exercise(
+            "speed-up-of-two",
+            Exact("times"),
+            lambda: 2,
+            "Count batches: how many does one rank run, and how many does each of two?",
+            "One after the other on one rank, and at the same time on two. What it is where a batch of 10 takes less "
+            "time than one of 16, the next cells measure.",
+        ),
         Exercise(
             "gather-percent",
             Measured("% of the wall time", ROUGHLY),
             _gather_of_lost_time,
-            "The table of losses has its seconds; divide by the wall time.",
+            "The figure above has its seconds; divide by the wall time.",
+            "The communication that was blamed.",
         ),
-        Exercise("fewest-gpus", Exact("GPUs"), _fewest_gpus, "Each must have no more than one batch."),
+        Exercise(
+            "fewest-gpus",
+            Exact("GPUs"),
+            _fewest_gpus,
+            "As fast as it can get is one batch for each GPU: how many prompts has each at most?",
+            "15 prompts at most for each, and one GPU fewer would have 17. One more brings nothing at batch size 16; "
+            "more prompts would have more batches to share, 625 of 10,000.",
+        ),
     ),
     "05_limits": (
-        Exercise("intensity-at-1", Exact("operations/byte"), lambda: 2 / 4, "Two operations for four bytes."),
+        Exercise(
+            "intensity-at-1",
+            Exact("operations/byte"),
+            lambda: 2 / 4,
+            "Count the operations for one weight, and its bytes.",
+            "Two operations for four bytes.",
+        ),
         Exercise(
             "intensity-at-16",
             Exact("operations/byte"),
             lambda: 16 * 2 / 4,
-            "The weights are read once for all 16 sequences.",
+            "The weights are read once for all sequences of the batch.",
+            "16 times the operations for the same bytes.",
         ),
-        Exercise("tokens-limit", Measured("tokens/s"), _tokens_limit, "Bytes a second, over bytes a token."),
-        Exercise("percent-of-limit", Measured("%"), _percent_of_limit, "936 / 13.5 tokens/s are possible."),
+        Exercise(
+            "tokens-limit",
+            Measured("tokens/s"),
+            _tokens_limit,
+            "How many bytes does one token need, and how many come a second?",
+            "Bytes a second, over bytes a token. The roofline below has it at batch size 1, a little lower: it "
+            "counts the KV cache, too.",
+        ),
+        Exercise(
+            "percent-of-limit",
+            Measured("%"),
+            _percent_of_limit,
+            "First the tokens per second that are possible, as in the exercise before.",
+            "936 / 13.5 is 69 tokens/s: not bad for a loop in Python. In batches of 16 the limit is about 15 times "
+            "as high, and the article's 520 tokens/s are about half of it.",
+        ),
+        Exercise(
+            "gain-of-bfloat16",
+            Measured("times", ESTIMATED),
+            _gain,
+            "Twice, if a token waits for the weights alone. Was the limit reached above, and is arithmetic as fast "
+            "in both dtypes on this device?",
+        ),
         Exercise(
             "as-large-as-the-weights",
             Measured("sequences"),
             _as_large_as_the_weights,
-            "Weights in bytes, over the cache of 1,000 positions in bytes.",
+            "Weights in bytes, over the cache of 1,000 positions in bytes; both stand above for this model.",
+            "It is the same in every dtype, as both have the same bytes a number. Llama-2-7b has 524 kB a position "
+            "in bfloat16, so 26 sequences of 1,000 positions are as large as its 13.5 GB of weights. A model whose "
+            "heads share keys and values (grouped-query attention) has room for more.",
+        ),
+    ),
+    "06_faster": (
+        Exercise(
+            "empty-places",
+            Exact("% of the places"),
+            _empty_places,
+            "Two batches have 32 places.",
+            "12 of 32 places; a step of the second batch reads the weights for 4 sequences.",
+        ),
+        Exercise(
+            "gain-of-large-batches",
+            Measured("times", ESTIMATED),
+            _gain,
+            "Twice, if a step took as long for 20 sequences as for 4: then the steps of one batch are saved. No "
+            "gain, if each sequence took its own time. Notebook 3 measured which is nearer here.",
+        ),
+        Exercise(
+            "gain-of-ranks",
+            Measured("times", ESTIMATED),
+            _gain,
+            "As many times as there are ranks, if each has a device of its own. What do they share?",
+        ),
+        Exercise(
+            "gain-of-int8",
+            Measured("times", ESTIMATED),
+            _gain,
+            "A quarter of the bytes. Was reading them what took the time, in a batch of this size?",
+        ),
+        Exercise(
+            "challenge",
+            AsFastAsTheSweep(),
+            _itself,
+            "What did each step of this notebook bring for uneven work? Name engine, batch_size, split and order.",
         ),
     ),
 }
