@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from lab import write_notebook
 from playwright.sync_api import expect
 
@@ -11,6 +12,7 @@ RUN_TIMEOUT_MS = 60_000
 MARKUP = "<img src=nowhere onerror='window.markupRan = true'> مرحبا 🙂"
 
 
+@pytest.mark.slow
 def test_a_night_is_stopped_gone_on_with_watched_and_exported(lab, open_with, open_notebook, screenshot):
     # Long enough to be stopped in the middle; one prompt too long for the model, and markup at the end.
     prompts = [f"Prompt {number}: it was a bright cold day in April" for number in range(300)]

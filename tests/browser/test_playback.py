@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 RUN_TIMEOUT_MS = 60_000
@@ -124,6 +125,7 @@ def test_a_run_is_seen_live_scrubbed_and_seen_in_the_page_that_leaves_the_networ
     alone.close()
 
 
+@pytest.mark.slow
 def test_two_runs_race_from_a_cell(open_with):
     notebook = open_with(RACE, height=1000)
     notebook.run_all()

@@ -64,6 +64,7 @@ def test_every_slide_holds_its_content_and_needs_no_network(decks: list[Path], b
 
 
 @pytest.mark.usefixtures("browser")
+@pytest.mark.slow
 def test_the_handout_is_two_to_four_pages(tmp_path: Path) -> None:
     out = tmp_path / "handout.pdf"
     command = [sys.executable, "docs/handout/handout.py", "--out", str(out)]

@@ -53,6 +53,8 @@ def test_the_web_page_has_the_dashboard_and_no_code_and_leaves_nothing_behind(vo
     app.press("Run")
     expect(app.runs).to_have_count(2, timeout=RUN_TIMEOUT_MS)
     assert app.width_needed() <= 1
+    expect(page.get_by_text("A reloaded page begins anew")).to_be_visible()
+    expect(page.get_by_text("This page begins anew when it is reloaded")).to_be_attached()
     screenshot(page, "app")
 
     # On a small screen, too, the slider is seen with what it does.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from lab import KERNEL_TIMEOUT_MS
 from playwright.sync_api import expect
 
@@ -68,6 +69,7 @@ def test_the_page_is_live_and_shows_what_learners_write_as_text(tmp_path, browse
         page.close()
 
 
+@pytest.mark.slow
 def test_the_dashboard_is_live_and_draws_nothing_that_it_has_drawn(tmp_path, open_with):
     folder = make_wall(tmp_path / "wall")
     FolderSender(folder).send(learner(1, "Ada", 50, 90))

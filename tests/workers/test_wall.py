@@ -103,6 +103,7 @@ def test_three_kernels_are_on_the_wall_in_a_folder(tmp_path):
     assert all("secret" not in file.read_text() for file in made.iterdir())
 
 
+@pytest.mark.slow
 def test_two_kernels_and_a_dashboard_meet_at_an_address(address):
     all_end_well(learners(address, "Ada", "Bob"))
     wall = Wall.at(address)

@@ -10,13 +10,15 @@ from pathlib import Path
 import ipywidgets
 
 from nbkit.app.dashboards.parts.download import download_link
-from nbkit.app.dashboards.parts.served import check_may_read, check_may_replace, check_may_write
+from nbkit.app.dashboards.parts.served import check_may_read, check_may_replace, check_may_write, is_served
 from nbkit.app.dashboards.parts.workers_control import StatusLine
 from nbkit.errors import InputError, NbkitError
 from nbkit.figures.html.report import write_report
 from nbkit.files.atomic_write import path_of
 from nbkit.records.export import CSV_TABLES, csv_path, export_csv, export_json, load_runs
 from nbkit.records.run import Run
+
+BEGINS_ANEW = "This page begins anew when it is reloaded: save the runs that you want to keep."
 
 
 class RunFiles:
@@ -42,6 +44,8 @@ class RunFiles:
         )
         self._upload = ipywidgets.FileUpload(description="Upload", accept=".json", tooltip="Load from your computer")
         self._said = StatusLine()
+        if is_served():
+            self._said.say(BEGINS_ANEW)
         save = [
             self._button("JSON", "The chosen runs whole; can be loaded again", self._save_json),
             self._button("CSV", "Two tables: the chosen runs, and their outputs", self._save_csv),
