@@ -14,6 +14,12 @@ from nbkit.records.settings import Settings
 ASKED = Settings(max_new_tokens=100, engine="batched")
 
 
+@pytest.fixture(scope="module")
+def tiny(tiny):
+    """Without what engines of other tests have left there, which counts as room that can be had back."""
+    return dataclasses.replace(tiny, prepared={})
+
+
 def fitting(tiny, monkeypatch, free_bytes, longest=20, sharing=1, asked=ASKED):
     monkeypatch.setattr(batch_size, "free_bytes", lambda device: free_bytes)
     return sequences_that_fit(asked, tiny, longest, sharing)
