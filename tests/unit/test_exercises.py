@@ -152,3 +152,9 @@ def test_every_exercise_has_a_name_of_its_own_and_a_hint(name):
     names = [exercise.name for exercise in LESSONS[name]]
     assert len(set(names)) == len(names)
     assert all(exercise.hint for exercise in LESSONS[name])
+
+
+def test_what_was_measured_itself_is_right_however_far_the_samples_are_apart():
+    samples = [0.2, 1.0, 1.0]
+    assert all(Measured("ms").judge(sample, samples).is_right for sample in samples)
+    assert not Measured("ms").judge(0.19, samples).is_right

@@ -78,8 +78,8 @@ class Exact:
 class Measured:
     """A number that was measured, several times where it varies.
 
-    An answer is right that is off by no more than the measurements are from each other, highest to lowest, or by
-    the share ``least``, whichever is more.
+    An answer is right that is among the measurements, between the lowest and the highest, or off by no more than
+    these are from each other, or by the share ``least``, whichever is more.
     """
 
     unit: str
@@ -96,7 +96,7 @@ class Measured:
             return Exact(self.unit).judge(answer, spread.median)
         within = max(self.least, (spread.high - spread.low) / spread.median)
         factor = max(number / spread.median, spread.median / number)
-        if factor > 1 + within:
+        if factor > 1 + within and not spread.low <= number <= spread.high:
             side = _side(number, spread.median)
             return Verdict(False, f"Not yet: {said} is off by a factor of {_factor_in_words(factor)}, too {side}.")
         several = f", {spread.low:.3g} to {spread.high:.3g} in {len(samples)} samples" if len(samples) > 1 else ""

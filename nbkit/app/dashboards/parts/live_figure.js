@@ -62,7 +62,7 @@ function tracesFor(model) {
 function render({ model, el }) {
   el.classList.add("nbkit-figure");
   el.setAttribute("role", "img");
-  el.setAttribute("aria-label", model.get("title"));
+  el.setAttribute("aria-label", model.get("title") || "figure");
   const drawing = document.createElement("div");
   const problem = document.createElement("div");
   problem.className = "nbkit-figure-problem";
@@ -102,7 +102,7 @@ function render({ model, el }) {
         listen();
       }
       problem.hidden = true;
-      el.setAttribute("aria-label", model.get("title"));
+      el.setAttribute("aria-label", model.get("title") || "figure");
       el.dataset.drawn = model.get("version");
       el.dataset.points = traces.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0);
     } catch (error) {
